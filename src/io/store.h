@@ -1,0 +1,119 @@
+/* The state store: one interface over SQLite (embedded default) and PostgreSQL.
+ *
+ * store_tx() is the only way to write. The function it is given does no I/O of its own, may run
+ * twice, and sees a consistent state; what it wrote is durable when store_tx() returns OK or
+ * `done` is called with no error. Nothing is published, cached or answered before that.
+ *
+ *   SQLite      one writer thread; a batch of waiting transactions runs as savepoints in one
+ *               transaction with one fsync (group commit); a failed commit fails the whole batch.
+ *               WAL, synchronous=FULL, foreign keys on, busy timeout 5 s.
+ *   PostgreSQL  SERIALIZABLE on a small pool, run again on 40001 and 40P01.
+ *
+ * SQL is written once: placeholders ?1 ?2 …, BIGINT/TEXT/DOUBLE/BYTEA through the tokens that
+ * tx_script() expands, RETURNING and ON CONFLICT as both know them, no JSON functions, no
+ * booleans (0/1 integers).
+ *
+ * Threads: store_* from any thread; a tx and its rows only inside the function it was given to.
+ */
+#ifndef IO_STORE_H
+#define IO_STORE_H
+
+#include "base/err.h"
+#include "base/mem.h"
+
+#include <stdint.h>
+
+struct store;
+struct tx;
+struct rows;
+
+enum store_kind { STORE_SQLITE, STORE_POSTGRES };
+
+struct store_config {
+    const char *url;      /* sqlite:///relative.db, sqlite:////absolute.db (also sqlite+aiosqlite),
+                             postgresql://user:password@host:port/name?sslmode=… */
+    int readers;          /* connections for reads and, on PostgreSQL, writes; 0: default (4) */
+    int queue_max;        /* waiting transactions before ERR_UNAVAILABLE; 0: default (4096) */
+};
+
+int store_open(const struct store_config *config, struct store **out, struct err *e);
+void store_close(struct store *s);   /* waits for what was accepted; NULL is fine */
+enum store_kind store_kind(const struct store *s);
+
+typedef int tx_fn(struct tx *tx, void *ctx, struct err *e);
+/* Blocks until committed (OK) or given up; e then says why and nothing was written. */
+int store_tx(struct store *s, tx_fn *fn, void *ctx, struct err *e);
+/* Returns at once. done runs on a thread of the store after commit (e->kind OK) or failure; it
+ * must not block. When the queue is full, done runs at once with ERR_UNAVAILABLE. */
+typedef void tx_done_fn(void *ctx, const struct err *e);
+void store_tx_async(struct store *s, tx_fn *fn, void *ctx, tx_done_fn *done, void *done_ctx);
+/* A short consistent snapshot on the caller's thread; writing in it is an error. */
+int store_read(struct store *s, tx_fn *fn, void *ctx, struct err *e);
+
+/* ---- inside a transaction ---- */
+
+enum value_type { V_NULL, V_INT, V_REAL, V_TEXT, V_BLOB };
+struct value {
+    enum value_type type;
+    size_t n;                 /* bytes of a text or blob */
+    union {
+        int64_t i;
+        double r;
+        const char *s;
+    };
+};
+struct value v_null(void);
+struct value v_int(int64_t i);
+struct value v_real(double r);
+struct value v_text(const char *s);               /* NULL gives V_NULL */
+struct value v_blob(const void *p, size_t n);
+/* ARGS(v_int(1), v_text("x")): the last two arguments of the calls below. */
+#define ARGS(...)                                                                                  \
+    (const struct value[]){__VA_ARGS__},                                                           \
+        sizeof((const struct value[]){__VA_ARGS__}) / sizeof(struct value)
+#define NO_ARGS NULL, 0
+
+/* sql must be a literal or live as long as the store: statements are prepared once and found by
+ * their text. Never returns NULL; a failure shows in rows_end(). */
+struct rows *tx_query(struct tx *tx, const char *sql, const struct value *args, size_t n);
+bool rows_next(struct rows *r);
+/* Ends the iteration (early too) and says whether it failed. Always call it. */
+int rows_end(struct rows *r, struct err *e);
+bool row_null(const struct rows *r, int col);
+int64_t row_int(const struct rows *r, int col);           /* 0 for null */
+double row_real(const struct rows *r, int col);           /* NAN for null */
+const char *row_text(const struct rows *r, int col);      /* NULL for null; until rows_next */
+const void *row_blob(const struct rows *r, int col, size_t *n);
+
+/* Runs a statement without result rows. changes may be NULL. */
+int tx_exec(struct tx *tx, const char *sql, const struct value *args, size_t n, int64_t *changes,
+            struct err *e);
+/* The first column of the first row; *found false when there is none (found may be NULL: then
+ * no row is ERR_NOT_FOUND). */
+int tx_int(struct tx *tx, const char *sql, const struct value *args, size_t n, int64_t *out,
+           bool *found, struct err *e);
+/* Several statements of DDL separated by ';'. Expands $ID (integer primary key that numbers
+ * itself), $INT, $REAL, $TEXT, $BLOB, and lines that start with "sqlite:" or "postgres:" are
+ * kept only for that engine. */
+int tx_script(struct tx *tx, const char *script, struct err *e);
+
+struct store *tx_store(const struct tx *tx);
+struct arena *tx_arena(struct tx *tx);           /* lives until the after-commit calls have run */
+bool tx_is_write(const struct tx *tx);
+/* fn runs once on a thread of the store after the commit, never when it failed; must not block.
+ * ctx must live until then: take it from tx_arena(). */
+void tx_after_commit(struct tx *tx, void (*fn)(void *ctx), void *ctx);
+
+/* The program's own pointer, so that a room reached by tx only can find its house. */
+void store_set_user(struct store *s, void *user);
+void *store_user(const struct store *s);
+
+/* Counters for /metrics; consistent enough, not a snapshot. */
+struct store_stats {
+    uint64_t commits, transactions, retries, failures, reads;
+    uint64_t queue_depth;
+    uint64_t busy_us;          /* time spent inside transactions */
+};
+void store_stats(struct store *s, struct store_stats *out);
+
+#endif

@@ -1,0 +1,5 @@
+/* A room is linked whole into this program against only the rooms that it may see. */
+int main(void)
+{
+    return 0;
+}
