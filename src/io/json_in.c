@@ -1,0 +1,132 @@
+/* jansson, wrapped: the only file that includes it for the server. */
+#include "io/json_in.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <string.h>
+
+#define IN(v) ((const json_t *)(v))
+
+int jv_parse(const char *text, size_t n, struct jv **out, size_t *at, struct err *e)
+{
+    json_error_t fault;
+    json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &fault);
+    if (root == NULL) {
+        if (at != NULL)
+            *at = fault.position > 0 ? (size_t)fault.position : 0;
+        return err_set(e, ERR_MALFORMED, "not valid JSON: %s", fault.text);
+    }
+    *out = (struct jv *)root;
+    return OK;
+}
+
+void jv_free(struct jv *root)
+{
+    json_decref((json_t *)root);
+}
+
+enum jv_kind jv_kind(const struct jv *v)
+{
+    if (v == NULL)
+        return JV_NULL;
+    switch (json_typeof(IN(v))) {
+    case JSON_OBJECT:
+        return JV_OBJECT;
+    case JSON_ARRAY:
+        return JV_LIST;
+    case JSON_STRING:
+        return JV_TEXT;
+    case JSON_INTEGER:
+        return JV_INT;
+    case JSON_REAL:
+        return JV_REAL;
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return JV_BOOL;
+    case JSON_NULL:
+        break;
+    }
+    return JV_NULL;
+}
+
+bool jv_bool(const struct jv *v)
+{
+    return v != NULL && json_is_true(IN(v));
+}
+
+int64_t jv_int(const struct jv *v)
+{
+    return json_is_real(IN(v)) ? (int64_t)json_real_value(IN(v)) : json_integer_value(IN(v));
+}
+
+double jv_real(const struct jv *v)
+{
+    return json_number_value(IN(v));
+}
+
+const char *jv_text(const struct jv *v, size_t *n)
+{
+    if (v == NULL || !json_is_string(IN(v)))
+        return NULL;
+    if (n != NULL)
+        *n = json_string_length(IN(v));
+    return json_string_value(IN(v));
+}
+
+size_t jv_len(const struct jv *v)
+{
+    return json_is_array(IN(v)) ? json_array_size(IN(v)) : json_object_size(IN(v));
+}
+
+const struct jv *jv_at(const struct jv *list, size_t i)
+{
+    return (const struct jv *)json_array_get(IN(list), i);
+}
+
+const struct jv *jv_get(const struct jv *object, const char *name)
+{
+    return (const struct jv *)json_object_get(IN(object), name);
+}
+
+const void *jv_next(const struct jv *object, const void *it, const char **name,
+                    const struct jv **value)
+{
+    json_t *o = (json_t *)(uintptr_t)object;
+    void *at = it == NULL ? json_object_iter(o) : json_object_iter_next(o, (void *)(uintptr_t)it);
+    if (at != NULL) {
+        *name = json_object_iter_key(at);
+        *value = (const struct jv *)json_object_iter_value(at);
+    }
+    return at;
+}
+
+char *jv_dump(const struct jv *v, struct arena *a)
+{
+    char *text = json_dumps(IN(v), JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    char *copy = arena_strdup(a, text != NULL ? text : "null");
+    free(text);
+    return copy;
+}
+
+const char *jv_get_text(const struct jv *object, const char *name)
+{
+    return jv_text(jv_get(object, name), NULL);
+}
+
+int64_t jv_get_int(const struct jv *object, const char *name, int64_t otherwise)
+{
+    const struct jv *v = jv_get(object, name);
+    return jv_kind(v) == JV_INT ? jv_int(v) : otherwise;
+}
+
+double jv_get_real(const struct jv *object, const char *name, double otherwise)
+{
+    const struct jv *v = jv_get(object, name);
+    return jv_kind(v) == JV_INT || jv_kind(v) == JV_REAL ? jv_real(v) : otherwise;
+}
+
+bool jv_get_bool(const struct jv *object, const char *name, bool otherwise)
+{
+    const struct jv *v = jv_get(object, name);
+    return jv_kind(v) == JV_BOOL ? jv_bool(v) : otherwise;
+}
