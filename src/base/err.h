@@ -18,27 +18,27 @@
 
 enum err_kind {
     OK = 0,
-    ERR_MALFORMED,      /* cannot be read at all */
-    ERR_INVALID,        /* readable, but breaks a rule of one or more fields */
+    ERR_MALFORMED, /* cannot be read at all */
+    ERR_INVALID,   /* readable, but breaks a rule of one or more fields */
     ERR_UNAUTHENTICATED,
     ERR_FORBIDDEN,
     ERR_NOT_FOUND,
-    ERR_METHOD,         /* path known, method not */
-    ERR_TIMEOUT,        /* our own time limit for the request passed */
-    ERR_CONFLICT,       /* current state forbids it */
-    ERR_PRECONDITION,   /* If-Match did not match */
+    ERR_METHOD,       /* path known, method not */
+    ERR_TIMEOUT,      /* our own time limit for the request passed */
+    ERR_CONFLICT,     /* current state forbids it */
+    ERR_PRECONDITION, /* If-Match did not match */
     ERR_TOO_LARGE,
     ERR_MEDIA_TYPE,
-    ERR_LIMITED,        /* too many requests of this caller; retry later */
-    ERR_NO_CAPACITY,    /* the fleet does not have what is asked for */
-    ERR_UNAVAILABLE,    /* overload or shutting down; retry later */
-    ERR_UPSTREAM,       /* someone we depend on failed */
+    ERR_LIMITED,     /* too many requests of this caller; retry later */
+    ERR_NO_CAPACITY, /* the fleet does not have what is asked for */
+    ERR_UNAVAILABLE, /* overload or shutting down; retry later */
+    ERR_UPSTREAM,    /* someone we depend on failed */
     ERR_UPSTREAM_TIMEOUT,
-    ERR_SERIALIZATION,  /* transaction must run again; never leaves io/store */
-    ERR_FULL,           /* disk or quota of bytes */
-    ERR_CORRUPT,        /* stored bytes are not what we wrote */
+    ERR_SERIALIZATION, /* transaction must run again; never leaves io/store */
+    ERR_FULL,          /* disk or quota of bytes */
+    ERR_CORRUPT,       /* stored bytes are not what we wrote */
     ERR_IO,
-    ERR_INTERNAL,       /* a bug of ours */
+    ERR_INTERNAL, /* a bug of ours */
     ERR_KINDS
 };
 
@@ -46,17 +46,17 @@ enum { ERR_TEXT_MAX = 512, ERR_CODE_MAX = 48 };
 
 struct err {
     enum err_kind kind;
-    int retry_after_s;         /* > 0: sent as Retry-After */
-    char code[ERR_CODE_MAX];   /* stable machine word such as LOGIN_BAD_CREDENTIALS, or "" */
-    char text[ERR_TEXT_MAX];   /* one line for a person, in the thread's language */
+    int retry_after_s;       /* > 0: sent as Retry-After */
+    char code[ERR_CODE_MAX]; /* stable machine word such as LOGIN_BAD_CREDENTIALS, or "" */
+    char text[ERR_TEXT_MAX]; /* one line for a person, in the thread's language */
 };
 
 /* What a kind means on every surface. Complete by a static assertion in err.c. */
 struct err_row {
-    const char *name;   /* "not_found" */
+    const char *name; /* "not_found" */
     int http_status;
-    int exit_code;      /* of the CLI: 1 failed, 2 usage, 3 unreachable, 4 not allowed */
-    bool retry;         /* the same call may succeed later */
+    int exit_code; /* of the CLI: 1 failed, 2 usage, 3 unreachable, 4 not allowed */
+    bool retry;    /* the same call may succeed later */
 };
 const struct err_row *err_row(enum err_kind kind);
 

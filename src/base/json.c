@@ -116,7 +116,7 @@ const char *json_real_text(double v, char to[32])
             break;
     }
     if (strpbrk(to, ".eEn") == NULL)
-        strcat(to, ".0");
+        memcpy(to + strlen(to), ".0", 3);
     return to;
 }
 

@@ -15,26 +15,26 @@ enum { JSON_DEPTH_MAX = 64 };
 
 struct json {
     struct buf *to;
-    uint64_t filled;   /* bit d: the container at depth d has a member already */
+    uint64_t filled; /* bit d: the container at depth d has a member already */
     int depth;
-    bool keyed;        /* a key was written, its value is due */
+    bool keyed; /* a key was written, its value is due */
 };
 static inline struct json json_to(struct buf *to)
 {
     return (struct json){.to = to};
 }
 
-void json_open(struct json *j, char bracket);     /* '{' or '[' */
-void json_close(struct json *j, char bracket);    /* '}' or ']' */
+void json_open(struct json *j, char bracket);  /* '{' or '[' */
+void json_close(struct json *j, char bracket); /* '}' or ']' */
 void json_key(struct json *j, const char *key);
-void json_text(struct json *j, const char *s);    /* NULL writes null */
+void json_text(struct json *j, const char *s); /* NULL writes null */
 void json_textn(struct json *j, const char *s, size_t n);
 void json_int(struct json *j, int64_t v);
 void json_real(struct json *j, double v);
 void json_bool(struct json *j, bool v);
 void json_null(struct json *j);
-void json_time(struct json *j, int64_t us);       /* RFC 3339 */
-void json_raw(struct json *j, const char *text);  /* already JSON */
+void json_time(struct json *j, int64_t us);      /* RFC 3339 */
+void json_raw(struct json *j, const char *text); /* already JSON */
 
 /* key and value in one call */
 void json_ktext(struct json *j, const char *key, const char *s);

@@ -281,7 +281,7 @@ void vec_fini(struct vec *v)
 /* ---- map: open addressing with tombstones ---- */
 
 struct map_slot {
-    char *key;   /* NULL: never used, or a tombstone when dead */
+    char *key; /* NULL: never used, or a tombstone when dead */
     void *value;
     size_t hash;
     bool dead;

@@ -21,12 +21,12 @@ struct world {
     int64_t (*mono_us)(void);           /* never goes back; no relation to the wall clock */
     void (*random)(void *to, size_t n); /* fit for keys */
 };
-void world_set(const struct world *w);  /* NULL: the real one */
+void world_set(const struct world *w); /* NULL: the real one */
 
 int64_t now_us(void);
 int64_t mono_us(void);
 void random_bytes(void *to, size_t n);
-uint64_t random_below(uint64_t n);      /* 0 .. n-1, without bias */
+uint64_t random_below(uint64_t n); /* 0 .. n-1, without bias */
 
 /* "2025-09-06T14:35:41.818341Z" and its NUL */
 enum { TIME_TEXT_SIZE = 28 };

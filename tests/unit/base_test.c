@@ -38,8 +38,9 @@ TEST(json_writer_nests_and_escapes)
     json_close(&j, ']');
     json_kbool(&j, "t", true);
     json_close(&j, '}');
-    CHECK_STR(buf_str(&b),
-              "{\"a\\\"b\":\"x\\n\\u0001\\\\ 中 \xef\xbf\xbd\",\"list\":[1,null,{},[]],\"t\":true}");
+    CHECK_STR(
+        buf_str(&b),
+        "{\"a\\\"b\":\"x\\n\\u0001\\\\ 中 \xef\xbf\xbd\",\"list\":[1,null,{},[]],\"t\":true}");
 }
 
 TEST(times_read_back)
