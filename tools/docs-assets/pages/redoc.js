@@ -1,0 +1,10 @@
+// disableSearch: the search index runs in a blob worker, which the Content-Security-Policy forbids.
+Redoc.init(
+  "/openapi.json",
+  {
+    disableSearch: true,
+    expandResponses: "200,201",
+    theme: { typography: { fontFamily: "system-ui, sans-serif", headings: { fontFamily: "system-ui, sans-serif" } } },
+  },
+  document.getElementById("redoc"),
+);
