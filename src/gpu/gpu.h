@@ -98,8 +98,7 @@ void gpu_source_interval(struct gpu_source *src, int ms);
 void gpu_sample(struct gpu_source *src, struct gpu_sample *out);
 /* The GPUs that jobs hold now, by index (unknown ones are ignored): simulated load follows it. */
 void gpu_source_held(struct gpu_source *src, const int *indexes, int n);
-/* Ends the helper; returns within two seconds even if a driver will not let go of it. NULL is fine.
- */
+/* Ends the helper; returns within two seconds whatever a driver does. NULL is fine. */
 void gpu_source_close(struct gpu_source *src);
 static inline void auto_gpu_source(struct gpu_source **p)
 {
@@ -116,5 +115,8 @@ int gpu_helper_main(int argc, char **argv);
 
 /* Whose kernel driver is loaded on this host: "nvidia", "amd" or NULL. Touches no library. */
 const char *gpu_driver_present(void);
+
+/* Chinese for the texts and the constant notes of this room: err_translate_with(gpu_texts). */
+extern const struct err_text gpu_texts[];
 
 #endif
