@@ -6,7 +6,7 @@
  *
  * On disk, in DIR/XX/ (XX: low byte of the attempt in hex, so that 100,000 logs do not lie in one
  * folder):
- *   N.seg   frames: a head of 160 bytes (offset, first line, counts, times, checksums) and up to
+ *   N.seg   frames: a head of 120 bytes (offset, first line, counts, times, checksums) and up to
  *           256 KiB of whole records, compressed by zstd. When the attempt has ended an index of
  *           all frames follows, so that a seek by offset, line or time reads one frame.
  *   N.raw   a journal of what is not in a frame yet; gone once the attempt has ended.
@@ -17,7 +17,7 @@
  * longer than 64 KiB is several pieces: they share n, and all but the last are `partial`.
  *
  * Memory: at most settings.open_max logs are open at a time (least recently used goes first), each
- * with two descriptors, up to 256 KiB of journal and 192 bytes for each of its frames. A page of a
+ * with two descriptors, up to 256 KiB of journal and 152 bytes for each of its frames. A page of a
  * read is bounded by its query.
  *
  * Threads: every call from any thread. Calls for one attempt wait for each other; calls for
@@ -86,14 +86,14 @@ int logs_delete(struct logs *l, int64_t attempt, struct err *e);
 /* ---- reading ---- */
 
 struct logs_stat {
-    uint64_t have;       /* bytes appended: where the next append must start */
-    uint64_t bytes;      /* of whole records, which is what readers see */
-    uint64_t durable;    /* see logs_durable */
-    uint64_t stored;     /* bytes on disk */
-    int64_t lines;       /* begun so far, all streams */
-    int64_t first_us;    /* time of the first record; 0 when there is none */
-    int64_t last_us;     /* the latest time of any record */
-    bool complete;       /* logs_end was called */
+    uint64_t have;    /* bytes appended: where the next append must start */
+    uint64_t bytes;   /* of whole records, which is what readers see */
+    uint64_t durable; /* see logs_durable */
+    uint64_t stored;  /* bytes on disk */
+    int64_t lines;    /* begun so far, all streams */
+    int64_t first_us; /* time of the first record; 0 when there is none */
+    int64_t last_us;  /* the latest time of any record */
+    bool complete;    /* logs_end was called */
 };
 /* An unknown attempt has a log of no bytes. */
 int logs_stat(struct logs *l, int64_t attempt, struct logs_stat *out, struct err *e);
@@ -108,7 +108,7 @@ enum logs_from {
 };
 enum {
     LOGS_LINES_DEFAULT = 1000,
-    LOGS_LINES_MAX = 100000,       /* protects the arena of a read */
+    LOGS_LINES_MAX = 100000, /* protects the arena of a read */
     LOGS_BYTES_DEFAULT = 1 << 20,
     LOGS_BYTES_MAX = 16 << 20,
 };
@@ -120,19 +120,19 @@ struct logs_query {
     size_t max_bytes; /* of text; 0: default. At least one record is given if there is one */
 };
 struct log_line {
-    int64_t n;             /* line number from 1 */
-    uint64_t offset;       /* of its record in the spool */
+    int64_t n;       /* line number from 1 */
+    uint64_t offset; /* of its record in the spool */
     int64_t at_us;
     enum spool_stream stream;
-    bool partial;          /* the line goes on in a later record of this stream */
-    const char *text;      /* the bytes as printed, and a NUL; not cleaned: may hold anything */
+    bool partial;     /* the line goes on in a later record of this stream */
+    const char *text; /* the bytes as printed, and a NUL; not cleaned: may hold anything */
     size_t len;
 };
 struct logs_page {
     struct log_line *lines; /* in the arena */
     size_t n;
-    uint64_t next_offset;   /* read on from here; equals stat.bytes when all was seen */
-    bool complete;          /* the log has ended and nothing is left behind next_offset */
+    uint64_t next_offset; /* read on from here; equals stat.bytes when all was seen */
+    bool complete;        /* the log has ended and nothing is left behind next_offset */
 };
 /* An unknown attempt gives an empty page. query may be NULL: the first lines. */
 int logs_read(struct logs *l, int64_t attempt, const struct logs_query *query, struct arena *a,
