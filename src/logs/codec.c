@@ -82,5 +82,8 @@ bool codec_unpack(struct codec *c, const void *from, size_t n, void *to, size_t 
 
 uint32_t codec_sum(uint32_t seed, const void *p, size_t n)
 {
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+    return 0; /* else a fuzzer never gets past a checksum */
+#endif
     return n == 0 ? seed : (uint32_t)crc32_z(seed, p, n);
 }
