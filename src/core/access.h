@@ -14,40 +14,40 @@ enum role { ROLE_USER, ROLE_OPERATOR, ROLE_ENGINEER, ROLE_ADMIN };
 extern const char *const role_names[];
 
 enum access {
-    ACCESS_DENIED,   /* what a row has when nobody thought about it */
+    ACCESS_DENIED, /* what a row has when nobody thought about it */
     ACCESS_ANYONE,
-    ACCESS_USER,     /* any active account */
-    ACCESS_OWNER,    /* an account; the handler shows only what is the caller's */
+    ACCESS_USER,  /* any active account */
+    ACCESS_OWNER, /* an account; the handler shows only what is the caller's */
     ACCESS_ADMIN,
-    ACCESS_OPEN,     /* any credential, or the trusted network */
-    ACCESS_OPS,      /* admin, engineer, operator, a key with the permission, or trusted network */
-    ACCESS_AGENT,    /* a node's agent */
+    ACCESS_OPEN,  /* any credential, or the trusted network */
+    ACCESS_OPS,   /* admin, engineer, operator, a key with the permission, or trusted network */
+    ACCESS_AGENT, /* a node's agent */
 };
 
 enum via { VIA_NOBODY, VIA_SESSION, VIA_TOKEN, VIA_UNIX, VIA_TRUSTED, VIA_TICKET, VIA_AGENT };
 extern const char *const via_names[];
 
-enum permission {   /* of service tokens and API keys */
-    MAY_TRAIN = 1,
-    MAY_PREPROCESS = 2,
-    MAY_DOWNLOAD = 4,
-    MAY_FLEET = 8,
-    MAY_INFER = 16,
+enum permission { /* of service tokens and API keys */
+                  MAY_TRAIN = 1,
+                  MAY_PREPROCESS = 2,
+                  MAY_DOWNLOAD = 4,
+                  MAY_FLEET = 8,
+                  MAY_INFER = 16,
 };
 
 struct principal {
     enum via via;
     enum role role;
-    int64_t user_id;                /* 0: the built-in "local" */
+    int64_t user_id; /* 0: the built-in "local" */
     char uuid[UUID_TEXT_SIZE];
     char email[324];
-    unsigned permissions;           /* VIA_TOKEN; sessions have all that their role has */
-    char jti[UUID_TEXT_SIZE];       /* VIA_SESSION: to revoke it */
+    unsigned permissions;     /* VIA_TOKEN; sessions have all that their role has */
+    char jti[UUID_TEXT_SIZE]; /* VIA_SESSION: to revoke it */
     int64_t expires_at;
 };
 
 bool principal_known(const struct principal *p);
-bool principal_is_operator(const struct principal *p);   /* operator, engineer or admin */
+bool principal_is_operator(const struct principal *p); /* operator, engineer or admin */
 bool principal_is_admin(const struct principal *p);
 /* The caller's own, or an administrator (never a key: a key acts as its user). */
 bool principal_sees(const struct principal *p, int64_t owner);

@@ -18,17 +18,17 @@ extern const char *const severity_names[];
 
 struct event {
     int64_t id;
-    int64_t tx;                /* transaction number; 0 on SQLite */
-    const char *uuid;          /* documented surfaces show this as id */
+    int64_t tx;       /* transaction number; 0 on SQLite */
+    const char *uuid; /* documented surfaces show this as id */
     int64_t at;
-    const char *type;          /* "job.status.changed" */
-    const char *source_type;   /* job, node, gpu, user, system, … */
-    const char *source_id;     /* "j-17" */
-    int64_t owner;             /* user that may see it besides operators; 0: operators only */
-    int severity;              /* enum severity */
-    const char *actor;         /* "user:li@example.com", "scheduler", "agent:n-1" */
-    const char *summary;       /* one sentence */
-    const char *data;          /* JSON object */
+    const char *type;        /* "job.status.changed" */
+    const char *source_type; /* job, node, gpu, user, system, … */
+    const char *source_id;   /* "j-17" */
+    int64_t owner;           /* user that may see it besides operators; 0: operators only */
+    int severity;            /* enum severity */
+    const char *actor;       /* "user:li@example.com", "scheduler", "agent:n-1" */
+    const char *summary;     /* one sentence */
+    const char *data;        /* JSON object */
 };
 extern const struct record event_record;
 
@@ -49,10 +49,13 @@ int event_read(struct tx *tx, struct event_pos after, int64_t limit, struct aren
 /* The position after the newest visible event. */
 int event_tail(struct tx *tx, struct event_pos *out, struct err *e);
 
-/* The bus thread: reads what was committed and calls the subscriptions of every module. */
+/* The bus thread: reads what was committed and calls the subscriptions of every module. What is
+ * emitted after bus_create() is delivered once bus_start() has been called. */
 struct bus;
-struct bus *bus_start(struct house *h);
-void bus_stop(struct bus *b);
+struct bus *bus_create(struct house *h);
+void bus_start(struct bus *b);
+void bus_stop(struct bus *b);    /* joins the thread; waking it stays harmless */
+void bus_destroy(struct bus *b); /* after the store is closed; NULL is fine */
 void bus_wake(struct bus *b);
 
 extern const struct module event_module;

@@ -10,8 +10,8 @@ struct transition {
     int from, on, to;
 };
 struct machine {
-    const char *name;                   /* "job" */
-    const char *const *states;          /* names by value */
+    const char *name;          /* "job" */
+    const char *const *states; /* names by value */
     const char *const *events;
     const struct transition *rows;
     size_t n;

@@ -353,8 +353,7 @@ const char *id_text(const char *prefix, int64_t id, char to[ID_TEXT_SIZE])
 bool id_parse(const char *prefix, const char *text, int64_t *id)
 {
     size_t n = strlen(prefix);
-    if (strncmp(text, prefix, n) != 0 || text[n] != '-' || text[n + 1] == '-' ||
-        text[n + 1] == '0')
+    if (strncmp(text, prefix, n) != 0 || text[n] != '-' || text[n + 1] == '-' || text[n + 1] == '0')
         return false;
     return str_int(text + n + 1, id);
 }

@@ -33,8 +33,8 @@ enum type {
     T_JSON,
     T_TEXTS,
     T_TEXTMAP,
-    T_OBJECT,   /* a struct inside, or a pointer with F_POINTER */
-    T_LIST,     /* struct list of structs */
+    T_OBJECT, /* a struct inside, or a pointer with F_POINTER */
+    T_LIST,   /* struct list of structs */
 };
 #define INT_NULL INT64_MIN
 
@@ -47,7 +47,7 @@ struct textmap {
     size_t n;
 };
 struct list {
-    void *items;   /* n structs of the view's or record's size */
+    void *items; /* n structs of the view's or record's size */
     size_t n;
 };
 
@@ -69,8 +69,8 @@ struct list {
      0 * sizeof(char[__builtin_types_compatible_p(__typeof__(((S *)0)->m), CTYPE_##T) ? 1 : -1]))
 
 enum {
-    M_NULL = 1,     /* may be null */
-    M_SECRET = 2,   /* never in an answer, a log or an event */
+    M_NULL = 1,   /* may be null */
+    M_SECRET = 2, /* never in an answer, a log or an event */
 };
 
 struct member {
@@ -78,10 +78,10 @@ struct member {
     enum type type;
     size_t offset;
     unsigned flags;
-    int64_t min, max;            /* length in characters, value, or count; 0,0: no bound */
-    const char *const *names;    /* T_ENUM: by value, NULL at the end */
-    const char *prefix;          /* T_ID: "j" prints j-17 */
-    const char *doc;             /* one line */
+    int64_t min, max;         /* length in characters, value, or count; 0,0: no bound */
+    const char *const *names; /* T_ENUM: by value, NULL at the end */
+    const char *prefix;       /* T_ID: "j" prints j-17 */
+    const char *doc;          /* one line */
 };
 #define MEMBER(S, m, T, ...)                                                                       \
     {                                                                                              \
@@ -91,7 +91,7 @@ struct member {
 struct record {
     const char *table;
     size_t size;
-    const struct member *members;   /* the first is the key: T_ID column "id", or a T_TEXT */
+    const struct member *members; /* the first is the key: T_ID column "id", or a T_TEXT */
     size_t n;
 };
 #define RECORD(ident, S, table_, ...)                                                              \

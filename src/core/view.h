@@ -18,40 +18,40 @@
 #include "io/json_in.h"
 
 enum {
-    F_REQUIRED = 1,    /* must be sent */
-    F_NULL = 2,        /* null is welcome; on output: may be null */
-    F_SOMETIMES = 4,   /* output: left out when null */
-    F_POINTER = 8,     /* T_OBJECT: the member is a pointer to the struct; NULL is null */
-    F_EMAIL = 16,      /* T_TEXT: must look like an address (RFC 5321 sizes) */
-    F_ANYCASE = 32,    /* T_ENUM: text in any case */
-    F_FORM = 64,       /* accepted and ignored */
+    F_REQUIRED = 1,  /* must be sent */
+    F_NULL = 2,      /* null is welcome; on output: may be null */
+    F_SOMETIMES = 4, /* output: left out when null */
+    F_POINTER = 8,   /* T_OBJECT: the member is a pointer to the struct; NULL is null */
+    F_EMAIL = 16,    /* T_TEXT: must look like an address (RFC 5321 sizes) */
+    F_ANYCASE = 32,  /* T_ENUM: text in any case */
+    F_FORM = 64,     /* accepted and ignored */
 };
 enum {
-    VIEW_SEEN = 1,     /* parses presence into the leading `uint64_t seen` */
-    VIEW_OPEN = 2,     /* output may carry members that the table does not list (free objects) */
+    VIEW_SEEN = 1, /* parses presence into the leading `uint64_t seen` */
+    VIEW_OPEN = 2, /* output may carry members that the table does not list (free objects) */
 };
 
 struct field {
-    const char *name;             /* on the wire */
+    const char *name; /* on the wire */
     size_t offset;
     unsigned flags;
-    enum type type;               /* T_NONE: from the record, or any JSON when `get` writes it */
-    int64_t min, max;             /* 0,0: from the record, else no bound */
-    const char *const *names;     /* T_ENUM: words on the wire by value (a state mapping) */
-    const char *prefix;           /* T_ID */
+    enum type type;           /* T_NONE: from the record, or any JSON when `get` writes it */
+    int64_t min, max;         /* 0,0: from the record, else no bound */
+    const char *const *names; /* T_ENUM: words on the wire by value (a state mapping) */
+    const char *prefix;       /* T_ID */
     const char *doc;
-    const char *def;              /* JSON text used when absent; NULL: null (or required) */
-    const struct view *of;        /* T_OBJECT, T_LIST; for T_NONE with get: its schema */
-    void (*get)(struct json *j, const void *obj);   /* writes the value instead */
-    const char *schema;           /* OpenAPI schema text for `get` or T_JSON fields */
+    const char *def;       /* JSON text used when absent; NULL: null (or required) */
+    const struct view *of; /* T_OBJECT, T_LIST; for T_NONE with get: its schema */
+    void (*get)(struct json *j, const void *obj); /* writes the value instead */
+    const char *schema; /* OpenAPI schema text for `get` or T_JSON fields */
 };
 
 struct view {
-    const char *name;             /* component name in OpenAPI */
+    const char *name; /* component name in OpenAPI */
     size_t size;
-    const struct record *record;  /* NULL: every field says its own type */
+    const struct record *record; /* NULL: every field says its own type */
     const struct field *raw;
-    struct field *fields;         /* linked copy */
+    struct field *fields; /* linked copy */
     size_t n;
     unsigned flags;
     const char *doc;
@@ -82,8 +82,9 @@ struct view {
 #define VIEW(ident, S, name_, record_, flags_, ...)                                                \
     static const struct field ident##_raw[] = {__VA_ARGS__};                                       \
     static struct field ident##_linked[ARRAY_LEN(ident##_raw)];                                    \
-    const struct view ident = {name_,          sizeof(S), record_, ident##_raw,                    \
-                               ident##_linked, ARRAY_LEN(ident##_raw), flags_, NULL}
+    const struct view ident = {                                                                    \
+        name_,  sizeof(S), record_, ident##_raw, ident##_linked, ARRAY_LEN(ident##_raw),           \
+        flags_, NULL}
 
 /* Resolves the fields against the record; harmless when called again. */
 int view_link(const struct view *v, struct err *e);
@@ -99,7 +100,7 @@ void view_write_list(struct json *j, const struct view *v, const struct list *l)
  * surfaces can answer to the letter; loc is "body", "jobs", 0, "name" … */
 enum { ISSUE_LOC_MAX = 8, ISSUES_MAX = 32 };
 struct issue_loc {
-    const char *name;   /* NULL: an index */
+    const char *name; /* NULL: an index */
     int64_t index;
 };
 struct issue {
@@ -107,8 +108,8 @@ struct issue {
     struct issue_loc loc[ISSUE_LOC_MAX];
     int depth;
     const char *message;
-    const char *input;  /* JSON text of what was sent */
-    const char *ctx;    /* JSON text of an object, or NULL */
+    const char *input; /* JSON text of what was sent */
+    const char *ctx;   /* JSON text of an object, or NULL */
 };
 struct issues {
     struct issue items[ISSUES_MAX];
@@ -126,13 +127,13 @@ void issue_add(struct issues *is, const char *rule, const char *input, const cha
 const char *issue_field(const struct issue *i, struct arena *a);
 
 enum {
-    PARSE_LAX = 1,      /* "4" is an int, as pydantic reads it; else types are strict */
-    PARSE_CLOSED = 2,   /* unknown members are refused */
+    PARSE_LAX = 1,    /* "4" is an int, as pydantic reads it; else types are strict */
+    PARSE_CLOSED = 2, /* unknown members are refused */
 };
 /* Parses an object into out (size bytes, zeroed and defaulted first). All broken rules are
  * collected in table order; returns false when there was one. */
-bool view_parse(const struct view *v, const struct jv *in, unsigned how, void *out,
-                struct arena *a, struct issues *is);
+bool view_parse(const struct view *v, const struct jv *in, unsigned how, void *out, struct arena *a,
+                struct issues *is);
 /* The same from name=value texts (query, path parameters, forms). Repeated names: the last
  * counts, except T_TEXTS which collects and splits at commas. */
 struct pair {

@@ -174,7 +174,8 @@ static bool text_value(struct parse *p, const struct field *f, const char *s, si
     if (f->type == T_UUID) {
         if (!uuid_is(s)) {
             issue_add(p->is, "uuid_parsing", input, NULL,
-                      "Input should be a valid UUID, it has 32 hexadecimal digits in groups of 8-4-4-4-12");
+                      "Input should be a valid UUID, it has 32 hexadecimal digits in groups of "
+                      "8-4-4-4-12");
             return false;
         }
         char *low = arena_strndup(p->a, s, n);
@@ -490,8 +491,8 @@ static bool parse_object(struct parse *p, const struct view *v, const struct jv 
     return ok;
 }
 
-bool view_parse(const struct view *v, const struct jv *in, unsigned how, void *out,
-                struct arena *a, struct issues *is)
+bool view_parse(const struct view *v, const struct jv *in, unsigned how, void *out, struct arena *a,
+                struct issues *is)
 {
     memset(out, 0, v->size);
     struct parse p = {how, a, is};
