@@ -1,0 +1,163 @@
+/* The fleet: nodes, their GPUs, who holds them, and the link to their agents.
+ *
+ * A lease says who holds how much of a GPU: 1 … 1000 thousandths; the sum on one GPU never passes
+ * 1000. Leases are taken and given back in the transaction of their holder's state change. A
+ * holder (a job; later an instance, an allocation, a repair) is known here by a vtable only.
+ *
+ * What the fleet looks like now is a snapshot: immutable, counted, made anew when a sample comes
+ * or a lease changes, so that ten thousand readers cost nothing.
+ *
+ * Threads: fleet_snapshot_get/put and the link calls from any thread; tx functions inside their
+ * transaction.
+ */
+#ifndef FLEET_FLEET_H
+#define FLEET_FLEET_H
+
+#include "core/event.h"
+#include "core/house.h"
+#include "core/record.h"
+#include "gpu/gpu.h"
+#include "io/json_in.h"
+
+struct fleet;
+extern const struct module fleet_module;
+struct fleet *fleet_of(const struct house *h);
+
+/* ---- rows ---- */
+
+enum node_state { NODE_OFFLINE, NODE_ONLINE };
+extern const char *const node_state_names[];
+
+struct node {
+    int64_t id;
+    const char *name; /* unique */
+    int state;        /* enum node_state */
+    bool is_local;    /* the server's own host */
+    const char *agent_version, *boot_id, *os, *kernel;
+    int64_t cpus, memory_mib;
+    const char *cgroups;   /* v2, hybrid, v1, none */
+    struct texts enforces; /* limits that this node really enforces */
+    const char *gpu_note;  /* why there are no GPUs, or NULL */
+    int64_t last_seen, created_at, updated_at;
+};
+extern const struct record node_record;
+
+struct gpu {
+    const char *id; /* "gpu-001" */
+    int64_t node_id;
+    int64_t index; /* on its node */
+    const char *uuid, *name;
+    const char *type; /* short name by gpu_type_of(): "RTX4090" */
+    int64_t memory_mib;
+    bool simulated, present; /* present: the agent names it now */
+    const char *driver, *cuda;
+    int64_t created_at, updated_at;
+};
+extern const struct record gpu_record;
+
+enum holder_kind { HOLDER_JOB, HOLDER_INSTANCE, HOLDER_ALLOCATION, HOLDER_REPAIR };
+extern const char *const holder_kind_names[];
+
+/* Takes `milli` of a GPU. ERR_CONFLICT names the holder when there is not so much left. */
+int lease_take(struct tx *tx, const char *gpu_id, enum holder_kind kind, int64_t holder,
+               int64_t milli, struct err *e);
+int lease_release_all(struct tx *tx, enum holder_kind kind, int64_t holder, struct err *e);
+
+/* What a room that holds GPUs tells about one of its holders. */
+struct holder_text {
+    const char *id;           /* "j-17" */
+    const char *name, *owner; /* owner: an e-mail or "local" */
+    int64_t owner_id;
+    const char *task_type; /* training, preprocessing, evaluation, job */
+    double progress;       /* percent, NAN unknown */
+    int64_t started_at;
+};
+struct holder_ops {
+    int (*describe)(struct tx *tx, int64_t holder, struct arena *a, struct holder_text *out,
+                    struct err *e);
+};
+void fleet_holder_register(struct fleet *f, enum holder_kind kind, const struct holder_ops *ops);
+
+/* ---- the snapshot ---- */
+
+enum gpu_holding { GPU_FREE, GPU_LEASED, GPU_FOREIGN, GPU_FAILED, GPU_HUNG, GPU_OFFLINE };
+extern const char
+    *const gpu_holding_names[]; /* available leased foreign error driver_hung offline */
+enum { FOREIGN_MIB = 1000 };    /* a process of nobody's above this holds the GPU */
+
+struct snap_process {
+    int64_t pid, memory_mib; /* memory: INT_NULL when unknown */
+    const char *name;        /* or NULL */
+    int64_t job;             /* 0: not one of ours */
+};
+struct snap_holder {
+    enum holder_kind kind;
+    int64_t holder, milli;
+    struct holder_text text;
+};
+struct snap_gpu {
+    const char *id;
+    int64_t node_id, index;
+    const char *node_name, *uuid, *name, *type;
+    /* INT_NULL: unknown */
+    int64_t memory_total_mib, memory_used_mib, utilization, memory_utilization, temperature_c,
+        memory_temperature_c, power_w, power_limit_w;
+    const char *driver, *cuda, *note; /* or NULL */
+    int state;                        /* enum gpu_holding */
+    const struct snap_holder *holders;
+    size_t n_holders;
+    const struct snap_process *processes;
+    size_t n_processes;
+    bool simulated;
+    int64_t at_us; /* of these values */
+};
+struct snap_node {
+    struct node node;
+    double cpu_percent, load1;                                                /* NAN unknown */
+    int64_t memory_used_mib, memory_total_mib, disk_total_mib, disk_used_mib; /* INT_NULL */
+    int64_t net_rx_bytes, net_tx_bytes;
+    size_t n_gpus;
+};
+struct fleet_snapshot {
+    const struct snap_gpu *gpus; /* by node, then index */
+    size_t n_gpus;
+    const struct snap_node *nodes; /* by id */
+    size_t n_nodes;
+    int64_t at_us;    /* the newest sample in it, else when made */
+    bool simulated;   /* some GPU is */
+    uint64_t version; /* rises with each new one */
+};
+const struct fleet_snapshot *fleet_snapshot_get(struct fleet *f); /* never NULL */
+void fleet_snapshot_put(const struct fleet_snapshot *s);
+static inline void auto_fleet_snapshot(const struct fleet_snapshot **s)
+{
+    if (*s != NULL)
+        fleet_snapshot_put(*s);
+}
+/* fn runs after each new snapshot, on the thread that made it; must not block. One, for the live
+ * channel. */
+void fleet_on_snapshot(struct fleet *f, void (*fn)(void *ctx, const struct fleet_snapshot *s),
+                       void *ctx);
+
+/* ---- the link to agents ---- */
+
+/* What the room above does with the job side of the link. Calls come from the link's worker, one
+ * at a time for each node, and may write to the store. */
+struct link_ops {
+    void (*online)(void *ctx, int64_t node, const struct jv *attempts); /* after hello */
+    void (*offline)(void *ctx, int64_t node);
+    void (*attempts)(void *ctx, int64_t node, const struct jv *const *reports, size_t n);
+    void (*log)(void *ctx, int64_t node, int64_t attempt, uint64_t offset, const void *bytes,
+                size_t n);
+};
+void fleet_link_ops(struct fleet *f, const struct link_ops *ops, void *ctx);
+/* Sends one JSON message to the node's agent; false when it is not connected. */
+bool fleet_send(struct fleet *f, int64_t node, const char *json, size_t n);
+bool fleet_connected(struct fleet *f, int64_t node);
+/* Takes over the connection of a request that asks for the link (access was checked). */
+struct request;
+int fleet_link_accept(struct fleet *f, struct request *q, struct err *e);
+/* Tells every agent that the server stops in order. */
+void fleet_bye(struct fleet *f);
+
+#endif
