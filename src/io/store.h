@@ -13,7 +13,19 @@
  * tx_script() expands, RETURNING and ON CONFLICT as both know them, no JSON functions, no
  * booleans (0/1 integers).
  *
+ * After a statement failed no other one runs in that transaction and it cannot commit (so a
+ * conflict that is expected is asked for with ON CONFLICT, not tried). Do not change rows of a
+ * table while iterating over it: collect first.
+ *
+ * Errors: ERR_CONFLICT with code STORE_UNIQUE or STORE_REFERENCE; ERR_FULL; ERR_UNAVAILABLE
+ * (overload, shutting down, engine away, too many conflicts): nothing was written, except with
+ * code STORE_OUTCOME_UNKNOWN: PostgreSQL went away during the commit, so it may have been written.
+ * Whoever repeats such a call must be able to find that out: give creates an idempotency key with
+ * a UNIQUE column and write the rest so that doing it twice is doing it once.
+ *
  * Threads: store_* from any thread; a tx and its rows only inside the function it was given to.
+ * store_tx() is refused inside a transaction and in done and after-commit calls (they run on the
+ * threads that it waits for); store_tx_async() is fine there.
  */
 #ifndef IO_STORE_H
 #define IO_STORE_H
@@ -23,6 +35,12 @@
 
 #include <stdint.h>
 
+/* err.code of some failures */
+#define STORE_UNIQUE          "STORE_UNIQUE"
+#define STORE_REFERENCE       "STORE_REFERENCE"
+#define STORE_IN_USE          "STORE_IN_USE" /* of store_open(): by another server */
+#define STORE_OUTCOME_UNKNOWN "STORE_OUTCOME_UNKNOWN"
+
 struct store;
 struct tx;
 struct rows;
@@ -30,14 +48,14 @@ struct rows;
 enum store_kind { STORE_SQLITE, STORE_POSTGRES };
 
 struct store_config {
-    const char *url;      /* sqlite:///relative.db, sqlite:////absolute.db (also sqlite+aiosqlite),
-                             postgresql://user:password@host:port/name?sslmode=… */
-    int readers;          /* connections for reads and, on PostgreSQL, writes; 0: default (4) */
-    int queue_max;        /* waiting transactions before ERR_UNAVAILABLE; 0: default (4096) */
+    const char *url; /* sqlite:///relative.db, sqlite:////absolute.db (also sqlite+aiosqlite),
+                        postgresql://user:password@host:port/name?sslmode=… */
+    int readers;     /* connections for reads and, on PostgreSQL, writes; 0: default (4) */
+    int queue_max;   /* waiting transactions before ERR_UNAVAILABLE; 0: default (4096) */
 };
 
 int store_open(const struct store_config *config, struct store **out, struct err *e);
-void store_close(struct store *s);   /* waits for what was accepted; NULL is fine */
+void store_close(struct store *s); /* waits for what was accepted; NULL is fine */
 enum store_kind store_kind(const struct store *s);
 
 typedef int tx_fn(struct tx *tx, void *ctx, struct err *e);
@@ -47,7 +65,7 @@ int store_tx(struct store *s, tx_fn *fn, void *ctx, struct err *e);
  * must not block. When the queue is full, done runs at once with ERR_UNAVAILABLE. */
 typedef void tx_done_fn(void *ctx, const struct err *e);
 void store_tx_async(struct store *s, tx_fn *fn, void *ctx, tx_done_fn *done, void *done_ctx);
-/* A short consistent snapshot on the caller's thread; writing in it is an error. */
+/* A short consistent snapshot on the caller's thread; writing in it is an error. fn runs once. */
 int store_read(struct store *s, tx_fn *fn, void *ctx, struct err *e);
 
 /* ---- inside a transaction ---- */
@@ -55,7 +73,7 @@ int store_read(struct store *s, tx_fn *fn, void *ctx, struct err *e);
 enum value_type { V_NULL, V_INT, V_REAL, V_TEXT, V_BLOB };
 struct value {
     enum value_type type;
-    size_t n;                 /* bytes of a text or blob */
+    size_t n; /* bytes of a text or blob */
     union {
         int64_t i;
         double r;
@@ -64,9 +82,9 @@ struct value {
 };
 struct value v_null(void);
 struct value v_int(int64_t i);
-struct value v_real(double r);
-struct value v_text(const char *s);               /* NULL gives V_NULL */
-struct value v_blob(const void *p, size_t n);
+struct value v_real(double r);                /* NAN gives V_NULL */
+struct value v_text(const char *s);           /* NULL gives V_NULL; must be UTF-8 */
+struct value v_blob(const void *p, size_t n); /* NULL gives an empty one */
 /* ARGS(v_int(1), v_text("x")): the last two arguments of the calls below. */
 #define ARGS(...)                                                                                  \
     (const struct value[]){__VA_ARGS__},                                                           \
@@ -80,9 +98,9 @@ bool rows_next(struct rows *r);
 /* Ends the iteration (early too) and says whether it failed. Always call it. */
 int rows_end(struct rows *r, struct err *e);
 bool row_null(const struct rows *r, int col);
-int64_t row_int(const struct rows *r, int col);           /* 0 for null */
-double row_real(const struct rows *r, int col);           /* NAN for null */
-const char *row_text(const struct rows *r, int col);      /* NULL for null; until rows_next */
+int64_t row_int(const struct rows *r, int col);      /* 0 for null */
+double row_real(const struct rows *r, int col);      /* NAN for null */
+const char *row_text(const struct rows *r, int col); /* NULL for null; until rows_next */
 const void *row_blob(const struct rows *r, int col, size_t *n);
 
 /* Runs a statement without result rows. changes may be NULL. */
@@ -97,8 +115,19 @@ int tx_int(struct tx *tx, const char *sql, const struct value *args, size_t n, i
  * kept only for that engine. */
 int tx_script(struct tx *tx, const char *script, struct err *e);
 
+/* The order of commits, for a log whose readers keep a cursor. PostgreSQL hands out serial
+ * numbers before the commit, so a row with a lower number can appear after a higher one was read.
+ * Instead: store tx_commit_order() (in a write) in a column, and read only the rows whose order is
+ * below tx_visible_below() (in the same snapshot as the rows), sorted by (order, id), from the
+ * cursor (order, id) on. A row never appears before one that was already read so. On SQLite the
+ * order is always 0 and everything is visible: one writer, so ids grow in commit order.
+ * A transaction that stays open anywhere on the PostgreSQL server after it wrote holds the
+ * boundary back. */
+int tx_commit_order(struct tx *tx, int64_t *out, struct err *e);
+int tx_visible_below(struct tx *tx, int64_t *out, struct err *e);
+
 struct store *tx_store(const struct tx *tx);
-struct arena *tx_arena(struct tx *tx);           /* lives until the after-commit calls have run */
+struct arena *tx_arena(struct tx *tx); /* lives until the after-commit calls have run */
 bool tx_is_write(const struct tx *tx);
 /* fn runs once on a thread of the store after the commit, never when it failed; must not block.
  * ctx must live until then: take it from tx_arena(). */
@@ -112,7 +141,7 @@ void *store_user(const struct store *s);
 struct store_stats {
     uint64_t commits, transactions, retries, failures, reads;
     uint64_t queue_depth;
-    uint64_t busy_us;          /* time spent inside transactions */
+    uint64_t busy_us; /* time spent inside transactions */
 };
 void store_stats(struct store *s, struct store_stats *out);
 
