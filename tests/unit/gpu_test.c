@@ -441,6 +441,7 @@ static int helpers(pid_t *pid)
 }
 
 static int64_t slowest_us;
+static int taken, taken_slowly;
 
 /* The promise to the caller: at once, whatever the driver does. */
 static void take(struct gpu_source *src)
@@ -450,6 +451,8 @@ static void take(struct gpu_source *src)
     int64_t took = mono_us() - from;
     if (took > slowest_us)
         slowest_us = took;
+    taken++;
+    taken_slowly += took > 5 * US_PER_MS;
     for (int i = 0; i < sample.n; i++)
         if (!facts_good(&sample.gpus[i]))
             FAIL_("GPU %d is out of bounds", i);
@@ -477,7 +480,7 @@ static struct gpu_source *open_fast(void)
     struct err e;
     struct gpu_source *src = gpu_source_open("nvml", &e);
     gpu_source_interval(src, 30);
-    slowest_us = 0;
+    slowest_us = taken = taken_slowly = 0;
     return src;
 }
 
@@ -485,10 +488,12 @@ static void close_clean(struct gpu_source *src)
 {
     gpu_source_close(src);
     CHECK_INT(helpers(NULL), 0);
-    /* A sanitizer and a loaded machine cost time of their own. */
-    CHECK(slowest_us < 5 * US_PER_MS || getenv("DROVER_SLOW_HOST") != NULL);
-    if (slowest_us >= 5 * US_PER_MS)
-        printf("# a sample took %lld us\n", (long long)slowest_us);
+    /* At once; the few that a busy machine set aside in the middle stay far below a deadline. */
+    CHECK(taken_slowly <= 2 + taken / 50);
+    CHECK(slowest_us < 250 * US_PER_MS);
+    if (taken_slowly > 0)
+        printf("# %d of %d samples took more than 5 ms, the slowest %lld us\n", taken_slowly, taken,
+               (long long)slowest_us);
 }
 
 static const char two_gpus[] = "gpu 0 util 98\n"
