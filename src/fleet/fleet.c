@@ -1,0 +1,154 @@
+/* The fleet's start, stop, metrics and readiness. */
+#include "fleet/fleet_parts.h"
+
+#include "base/log.h"
+#include "base/world.h"
+#include "io/pool.h"
+
+#include <math.h>
+#include <string.h>
+
+struct fleet *fleet_of(const struct house *h)
+{
+    return house_state(h, &fleet_module);
+}
+
+static int offline_tx(struct tx *tx, void *ctx, struct err *e)
+{
+    return nodes_all_offline(tx, e);
+}
+
+int fleet_start(struct house *h, void **state, struct err *e)
+{
+    struct fleet *f = mem_alloc(sizeof(*f));
+    f->house = h;
+    pthread_mutex_init(&f->lock, NULL);
+    pthread_mutex_init(&f->make_lock, NULL);
+    f->sample_ms = setting_int(h, "GPU_MONITOR_INTERVAL") * 1000;
+    f->pool = pool_create("link", 4, 65536);
+    *state = f;
+    /* nobody has said hello to this process yet */
+    int rc = store_tx(house_store(h), offline_tx, NULL, e);
+    if (rc == OK)
+        fleet_refresh(f);
+    if (rc == OK && f->now == NULL)
+        return err_set(e, ERR_INTERNAL, "the first snapshot could not be made");
+    return rc;
+}
+
+void fleet_stop(struct house *h, void *state)
+{
+    struct fleet *f = state;
+    if (f == NULL)
+        return;
+    pool_destroy(f->pool);
+    for (size_t i = 0; i < f->live.n; i++)
+        live_destroy(f->live.items[i]);
+    vec_fini(&f->live);
+    vec_fini(&f->links);
+    if (f->now != NULL)
+        fleet_snapshot_put(&f->now->s);
+    pthread_mutex_destroy(&f->lock);
+    pthread_mutex_destroy(&f->make_lock);
+    mem_free(f);
+}
+
+void fleet_holder_register(struct fleet *f, enum holder_kind kind, const struct holder_ops *ops)
+{
+    f->holders[kind] = ops;
+}
+
+void fleet_link_ops(struct fleet *f, const struct link_ops *ops, void *ctx)
+{
+    f->ops_ctx = ctx;
+    f->ops = ops;
+}
+
+void fleet_on_event(struct house *h, void *state, const struct event *ev)
+{
+    if (state != NULL)
+        fleet_refresh(state);
+}
+
+const char *fleet_ready(struct house *h, void *state, struct arena *a)
+{
+    AUTO(fleet_snapshot) const struct fleet_snapshot *s = fleet_snapshot_get(state);
+    for (size_t i = 0; i < s->n_nodes; i++)
+        if (s->nodes[i].node.is_local && s->nodes[i].node.state == NODE_ONLINE)
+            return s->simulated ? "simulated" : "ok";
+    return "degraded: the agent of this host does not answer";
+}
+
+static void gauge(struct buf *out, const char *name, const struct snap_gpu *g, int64_t value,
+                  int64_t factor)
+{
+    if (value != INT_NULL)
+        buf_printf(out, "%s{server=\"%s\",gpu=\"%s\",name=\"%s\"} %lld\n", name, g->node_name,
+                   g->id, g->name, (long long)(value * factor));
+}
+
+void fleet_metrics(struct house *h, void *state, struct buf *out)
+{
+    AUTO(fleet_snapshot) const struct fleet_snapshot *s = fleet_snapshot_get(state);
+    static const struct {
+        const char *name, *help;
+        size_t offset;
+        int64_t factor;
+    } rows[] = {
+        {"gpuplat_gpu_utilization_percent", "Share of time the GPU was busy.",
+         offsetof(struct snap_gpu, utilization), 1},
+        {"gpuplat_gpu_memory_used_bytes", "Memory in use.",
+         offsetof(struct snap_gpu, memory_used_mib), 1 << 20},
+        {"gpuplat_gpu_memory_total_bytes", "Memory there is.",
+         offsetof(struct snap_gpu, memory_total_mib), 1 << 20},
+        {"gpuplat_gpu_temperature_celsius", "Temperature of the GPU.",
+         offsetof(struct snap_gpu, temperature_c), 1},
+        {"gpuplat_gpu_power_watts", "Power drawn.", offsetof(struct snap_gpu, power_w), 1},
+        {"gpuplat_gpu_power_limit_watts", "Power limit.", offsetof(struct snap_gpu, power_limit_w),
+         1},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        buf_printf(out, "# HELP %s %s\n# TYPE %s gauge\n", rows[i].name, rows[i].help,
+                   rows[i].name);
+        for (size_t k = 0; k < s->n_gpus; k++)
+            gauge(out, rows[i].name, &s->gpus[k],
+                  *(const int64_t *)((const char *)&s->gpus[k] + rows[i].offset), rows[i].factor);
+    }
+    buf_adds(out, "# HELP gpuplat_gpu_state 1 for the state that the GPU is in.\n"
+                  "# TYPE gpuplat_gpu_state gauge\n");
+    for (size_t k = 0; k < s->n_gpus; k++)
+        for (int st = 0; gpu_holding_names[st] != NULL; st++)
+            buf_printf(out, "gpuplat_gpu_state{server=\"%s\",gpu=\"%s\",state=\"%s\"} %d\n",
+                       s->gpus[k].node_name, s->gpus[k].id, gpu_holding_names[st],
+                       s->gpus[k].state == st);
+    size_t online = 0;
+    for (size_t i = 0; i < s->n_nodes; i++)
+        online += s->nodes[i].node.state == NODE_ONLINE;
+    buf_printf(out,
+               "# HELP gpuplat_nodes Nodes by state.\n# TYPE gpuplat_nodes gauge\n"
+               "gpuplat_nodes{status=\"online\"} %zu\ngpuplat_nodes{status=\"offline\"} %zu\n",
+               online, s->n_nodes - online);
+    for (size_t i = 0; i < s->n_nodes; i++) {
+        const struct snap_node *n = &s->nodes[i];
+        if (!n->node.is_local)
+            continue;
+        if (!isnan(n->cpu_percent))
+            buf_printf(out,
+                       "# HELP gpuplat_host_cpu_percent CPU use of this host.\n"
+                       "# TYPE gpuplat_host_cpu_percent gauge\ngpuplat_host_cpu_percent %.1f\n",
+                       n->cpu_percent);
+        if (n->memory_used_mib != INT_NULL)
+            buf_printf(out,
+                       "# HELP gpuplat_host_memory_used_bytes Memory in use on this host.\n"
+                       "# TYPE gpuplat_host_memory_used_bytes gauge\n"
+                       "gpuplat_host_memory_used_bytes %lld\n",
+                       (long long)n->memory_used_mib << 20);
+        if (n->disk_used_mib != INT_NULL)
+            buf_printf(out,
+                       "# HELP gpuplat_host_disk_used_bytes Disk in use on this host.\n"
+                       "# TYPE gpuplat_host_disk_used_bytes gauge\n"
+                       "gpuplat_host_disk_used_bytes %lld\n",
+                       (long long)n->disk_used_mib << 20);
+        break;
+    }
+}

@@ -1,0 +1,85 @@
+/* What the files of fleet/ share; no other room includes this. */
+#ifndef FLEET_FLEET_PARTS_H
+#define FLEET_FLEET_PARTS_H
+
+#include "fleet/fleet.h"
+#include "io/ws.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* The newest sample of a node, as it was sent, until the next one comes. */
+struct live_gpu {
+    int64_t index;
+    int state; /* enum gpu_state */
+    int64_t memory_total_mib, memory_used_mib, utilization, memory_utilization, temperature_c,
+        memory_temperature_c, power_w, power_limit_w;
+    char *uuid, *name, *driver, *cuda, *note;
+    struct {
+        int64_t pid, memory_mib;
+        char *name;
+    } processes[GPU_PROCESSES_MAX];
+    size_t n_processes;
+};
+struct live_node {
+    int64_t id;
+    int64_t at_us;
+    bool simulated;
+    double cpu_percent, load1;
+    int64_t memory_total_mib, memory_used_mib, disk_total_mib, disk_used_mib, net_rx_bytes,
+        net_tx_bytes;
+    struct live_gpu gpus[GPU_MAX];
+    size_t n_gpus;
+    bool known; /* the gpus table has been brought up to date with it */
+};
+
+struct snapshot_box {
+    struct fleet_snapshot s;
+    struct arena arena;
+    atomic_int refs;
+};
+
+struct link;
+struct fleet {
+    struct house *house;
+    pthread_mutex_t lock; /* snapshot pointer, live nodes, links */
+    struct snapshot_box *now;
+    struct vec live;  /* struct live_node */
+    struct vec links; /* struct link: connected agents */
+    uint64_t version;
+    pthread_mutex_t make_lock; /* one snapshot is made at a time */
+    const struct holder_ops *holders[HOLDER_REPAIR + 1];
+    const struct link_ops *ops;
+    void *ops_ctx;
+    void (*on_snapshot)(void *ctx, const struct fleet_snapshot *s);
+    void *on_snapshot_ctx;
+    struct pool *pool; /* link workers */
+    int64_t sample_ms;
+    atomic_bool stopping;
+};
+
+/* Makes and publishes a new snapshot from the store and the live samples. Any thread that may
+ * read the store. */
+void fleet_refresh(struct fleet *f);
+/* Takes a sample message in; the caller refreshes. */
+void live_take(struct fleet *f, int64_t node, const struct jv *sample);
+void live_forget(struct fleet *f, int64_t node);
+void live_destroy(struct live_node *n);
+/* Rows of the gpus table follow what the agent names. */
+int gpus_reconcile(struct tx *tx, int64_t node, const struct live_node *live, bool *changed,
+                   struct err *e);
+/* Finds or makes the row of an agent that said hello; *id is its node. */
+int node_hello(struct tx *tx, const struct jv *hello, bool local, int64_t *id, struct err *e);
+int node_set_state(struct tx *tx, int64_t id, enum node_state state, const char *why,
+                   struct err *e);
+int nodes_all_offline(struct tx *tx, struct err *e);
+
+/* ---- hooks of the module (fleet.c) ---- */
+
+int fleet_start(struct house *h, void **state, struct err *e);
+void fleet_stop(struct house *h, void *state);
+void fleet_metrics(struct house *h, void *state, struct buf *out);
+const char *fleet_ready(struct house *h, void *state, struct arena *a);
+void fleet_on_event(struct house *h, void *state, const struct event *ev);
+
+#endif

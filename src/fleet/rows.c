@@ -1,0 +1,341 @@
+/* Rows of the fleet: nodes, GPUs, leases.
+ *
+ * What must stay true: the leases of one GPU never add up to more than 1000 thousandths; a GPU
+ * keeps its id as long as its uuid (or, without one, its place) is the same. */
+#include "fleet/fleet_parts.h"
+
+#include "base/json.h"
+#include "base/str.h"
+#include "base/world.h"
+#include "gpu/gpu_types.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const char *const node_state_names[] = {"offline", "online", NULL};
+const char *const holder_kind_names[] = {"job", "instance", "allocation", "repair", NULL};
+const char *const gpu_holding_names[] = {"available",   "leased",  "foreign", "error",
+                                         "driver_hung", "offline", NULL};
+
+RECORD(node_record, struct node, "nodes",
+       MEMBER(struct node, id, T_ID, .prefix = "n", .doc = "node id"),
+       MEMBER(struct node, name, T_TEXT, .doc = "host name"),
+       MEMBER(struct node, state, T_ENUM, .names = node_state_names),
+       MEMBER(struct node, is_local, T_BOOL),
+       MEMBER(struct node, agent_version, T_TEXT, .flags = M_NULL),
+       MEMBER(struct node, boot_id, T_TEXT, .flags = M_NULL),
+       MEMBER(struct node, os, T_TEXT, .flags = M_NULL),
+       MEMBER(struct node, kernel, T_TEXT, .flags = M_NULL), MEMBER(struct node, cpus, T_INT),
+       MEMBER(struct node, memory_mib, T_INT),
+       MEMBER(struct node, cgroups, T_TEXT, .flags = M_NULL,
+              .doc = "control groups of the kernel: v2, hybrid, v1 or none"),
+       MEMBER(struct node, enforces, T_TEXTS, .doc = "limits that this node enforces"),
+       MEMBER(struct node, gpu_note, T_TEXT, .flags = M_NULL,
+              .doc = "why there are no GPUs, or what is wrong with them"),
+       MEMBER(struct node, last_seen, T_TIME, .flags = M_NULL),
+       MEMBER(struct node, created_at, T_TIME), MEMBER(struct node, updated_at, T_TIME));
+
+RECORD(gpu_record, struct gpu, "gpus",
+       MEMBER(struct gpu, id, T_TEXT, .doc = "GPU id, such as gpu-001"),
+       MEMBER(struct gpu, node_id, T_ID, .prefix = "n"),
+       {.column = "idx",
+        .type = T_INT,
+        .offset = TYPED_OFFSET(struct gpu, index, T_INT),
+        .doc = "index on its node"},
+       MEMBER(struct gpu, uuid, T_TEXT, .flags = M_NULL), MEMBER(struct gpu, name, T_TEXT),
+       MEMBER(struct gpu, type, T_TEXT), MEMBER(struct gpu, memory_mib, T_INT),
+       MEMBER(struct gpu, simulated, T_BOOL), MEMBER(struct gpu, present, T_BOOL),
+       MEMBER(struct gpu, driver, T_TEXT, .flags = M_NULL),
+       MEMBER(struct gpu, cuda, T_TEXT, .flags = M_NULL), MEMBER(struct gpu, created_at, T_TIME),
+       MEMBER(struct gpu, updated_at, T_TIME));
+
+static const struct migration fleet_migrations[] = {
+    {.id = 5001,
+     .name = "nodes, GPUs, leases",
+     .script = "CREATE TABLE nodes(id $ID, name $TEXT NOT NULL UNIQUE, state $TEXT NOT NULL,"
+               " is_local $INT NOT NULL, agent_version $TEXT, boot_id $TEXT, os $TEXT,"
+               " kernel $TEXT, cpus $INT NOT NULL, memory_mib $INT NOT NULL, cgroups $TEXT,"
+               " enforces $TEXT, gpu_note $TEXT, last_seen $INT, created_at $INT NOT NULL,"
+               " updated_at $INT NOT NULL);"
+               "CREATE TABLE gpus(id $TEXT PRIMARY KEY, node_id $INT NOT NULL REFERENCES nodes(id),"
+               " idx $INT NOT NULL, uuid $TEXT, name $TEXT NOT NULL, type $TEXT NOT NULL,"
+               " memory_mib $INT NOT NULL, simulated $INT NOT NULL, present $INT NOT NULL,"
+               " driver $TEXT, cuda $TEXT, created_at $INT NOT NULL, updated_at $INT NOT NULL);"
+               "CREATE UNIQUE INDEX gpus_place ON gpus(node_id, idx) WHERE present = 1;"
+               "CREATE TABLE gpu_leases(id $ID, gpu_id $TEXT NOT NULL REFERENCES gpus(id),"
+               " holder_kind $TEXT NOT NULL, holder_id $INT NOT NULL, milli $INT NOT NULL,"
+               " since $INT NOT NULL, CHECK(milli BETWEEN 1 AND 1000));"
+               "CREATE INDEX gpu_leases_gpu ON gpu_leases(gpu_id);"
+               "CREATE INDEX gpu_leases_holder ON gpu_leases(holder_kind, holder_id);"},
+    {0},
+};
+static const struct record *const fleet_records[] = {&node_record, &gpu_record, NULL};
+
+static const struct setting fleet_settings[] = {
+    {"GPU_MONITOR_INTERVAL", NULL, SET_INT, "5", 1, 3600,
+     .doc = "seconds between two samples of the GPUs"},
+};
+
+static const struct err_text fleet_texts[] = {
+    {"%s is held by %s %lld", "%s 正被 %s %lld 占用"},
+    {0},
+};
+
+static const struct subscription fleet_subscriptions[] = {
+    {"job.status.changed", fleet_on_event},
+    {"node.", fleet_on_event},
+};
+
+const struct module fleet_module = {
+    .name = "fleet",
+    .migrations = fleet_migrations,
+    .records = fleet_records,
+    .settings = fleet_settings,
+    .n_settings = ARRAY_LEN(fleet_settings),
+    .subscriptions = fleet_subscriptions,
+    .n_subscriptions = ARRAY_LEN(fleet_subscriptions),
+    .texts = fleet_texts,
+    .metrics = fleet_metrics,
+    .ready = fleet_ready,
+    .ready_name = "gpu_monitor",
+    .start = fleet_start,
+    .stop = fleet_stop,
+};
+
+/* ---- leases ---- */
+
+int lease_take(struct tx *tx, const char *gpu_id, enum holder_kind kind, int64_t holder,
+               int64_t milli, struct err *e)
+{
+    struct rows *r = tx_query(tx,
+                              "SELECT holder_kind, holder_id, milli FROM gpu_leases"
+                              " WHERE gpu_id = ?1 ORDER BY id",
+                              ARGS(v_text(gpu_id)));
+    int64_t used = 0, first = 0;
+    char first_kind[16] = "";
+    while (rows_next(r)) {
+        used += row_int(r, 2);
+        if (first == 0) {
+            first = row_int(r, 1);
+            snprintf(first_kind, sizeof(first_kind), "%s", row_text(r, 0));
+        }
+    }
+    int rc = rows_end(r, e);
+    if (rc != OK)
+        return rc;
+    if (used + milli > 1000)
+        return err_set(e, ERR_CONFLICT, "%s is held by %s %lld", gpu_id, first_kind,
+                       (long long)first);
+    return tx_exec(tx,
+                   "INSERT INTO gpu_leases(gpu_id, holder_kind, holder_id, milli, since)"
+                   " VALUES(?1, ?2, ?3, ?4, ?5)",
+                   ARGS(v_text(gpu_id), v_text(holder_kind_names[kind]), v_int(holder),
+                        v_int(milli), v_int(now_us())),
+                   NULL, e);
+}
+
+int lease_release_all(struct tx *tx, enum holder_kind kind, int64_t holder, struct err *e)
+{
+    return tx_exec(tx, "DELETE FROM gpu_leases WHERE holder_kind = ?1 AND holder_id = ?2",
+                   ARGS(v_text(holder_kind_names[kind]), v_int(holder)), NULL, e);
+}
+
+/* ---- nodes ---- */
+
+static int node_event(struct tx *tx, int64_t id, const char *name, const char *type,
+                      enum severity severity, const char *summary, struct err *e)
+{
+    char source[ID_TEXT_SIZE];
+    struct arena *a = tx_arena(tx);
+    struct buf b = {0};
+    struct json j = json_to(&b);
+    json_open(&j, '{');
+    json_ktext(&j, "node", id_text("n", id, source));
+    json_ktext(&j, "name", name);
+    json_close(&j, '}');
+    struct event ev = {.type = type,
+                       .source_type = "node",
+                       .source_id = source,
+                       .severity = severity,
+                       .actor = "fleet",
+                       .summary = summary,
+                       .data = arena_strdup(a, buf_str(&b))};
+    buf_fini(&b);
+    return event_emit(tx, &ev, e);
+}
+
+static const char *hello_text(const struct jv *node, const char *name, struct arena *a)
+{
+    const char *s = jv_get_text(node, name);
+    return s == NULL ? NULL : arena_strndup(a, s, strnlen(s, 250));
+}
+
+int node_hello(struct tx *tx, const struct jv *hello, bool local, int64_t *id, struct err *e)
+{
+    struct arena *a = tx_arena(tx);
+    const struct jv *facts = jv_get(hello, "node");
+    const char *name = hello_text(facts, "name", a);
+    if (name == NULL || *name == '\0')
+        return err_set(e, ERR_INVALID, "the agent's hello lacks the node's name");
+    struct node n = {0};
+    bool found = false;
+    int rc = record_get(tx, &node_record, "WHERE name = ?1", ARGS(v_text(name)), a, &n, &found, e);
+    if (rc != OK)
+        return rc;
+    bool was_online = found && n.state == NODE_ONLINE;
+    int64_t now = now_us();
+    if (!found)
+        n = (struct node){.name = name, .created_at = now};
+    n.state = NODE_ONLINE;
+    n.is_local = local;
+    n.agent_version = hello_text(hello, "version", a);
+    n.boot_id = hello_text(facts, "boot_id", a);
+    n.os = hello_text(facts, "os", a);
+    n.kernel = hello_text(facts, "kernel", a);
+    n.cpus = jv_get_int(facts, "cpus", 1);
+    n.memory_mib = jv_get_int(facts, "memory_mib", 0);
+    n.cgroups = hello_text(facts, "cgroups", a);
+    n.gpu_note = hello_text(facts, "gpu_note", a);
+    const struct jv *list = jv_get(facts, "enforces");
+    size_t count = jv_kind(list) == JV_LIST ? jv_len(list) : 0;
+    n.enforces = (struct texts){.items = arena_alloc(a, (count + 1) * sizeof(char *))};
+    for (size_t i = 0; i < count && i < 16; i++) {
+        const char *s = jv_text(jv_at(list, i), NULL);
+        if (s != NULL)
+            n.enforces.items[n.enforces.n++] = arena_strdup(a, s);
+    }
+    n.last_seen = n.updated_at = now;
+    rc = found ? record_update(tx, &node_record, &n, e)
+               : record_insert(tx, &node_record, &n, &n.id, e);
+    if (rc == OK && !was_online)
+        rc = node_event(tx, n.id, name, "node.online", SEVERITY_INFO,
+                        arena_printf(a, "node %s answers", name), e);
+    if (rc == OK)
+        *id = n.id;
+    return rc;
+}
+
+int node_set_state(struct tx *tx, int64_t id, enum node_state state, const char *why, struct err *e)
+{
+    struct arena *a = tx_arena(tx);
+    struct node n;
+    bool found;
+    int rc = record_get(tx, &node_record, "WHERE id = ?1", ARGS(v_int(id)), a, &n, &found, e);
+    if (rc != OK || !found || n.state == (int)state)
+        return rc;
+    n.state = state;
+    n.updated_at = now_us();
+    rc = record_update(tx, &node_record, &n, e);
+    if (rc == OK)
+        rc = node_event(tx, id, n.name, state == NODE_ONLINE ? "node.online" : "node.offline",
+                        state == NODE_ONLINE ? SEVERITY_INFO : SEVERITY_WARNING,
+                        arena_printf(a, "node %s: %s", n.name, why), e);
+    return rc;
+}
+
+int nodes_all_offline(struct tx *tx, struct err *e)
+{
+    return tx_exec(tx, "UPDATE nodes SET state = 'offline', updated_at = ?1 WHERE state = 'online'",
+                   ARGS(v_int(now_us())), NULL, e);
+}
+
+/* ---- GPUs ---- */
+
+static int next_gpu_id(struct tx *tx, char to[16], struct err *e)
+{
+    int64_t n = 0;
+    int rc = tx_int(tx, "SELECT count(*) FROM gpus", NO_ARGS, &n, NULL, e);
+    for (int64_t i = n + 1; rc == OK; i++) {
+        int64_t there = 0;
+        snprintf(to, 16, "gpu-%03lld", (long long)(i % 100000000));
+        rc = tx_int(tx, "SELECT count(*) FROM gpus WHERE id = ?1", ARGS(v_text(to)), &there, NULL,
+                    e);
+        if (rc == OK && there == 0)
+            break;
+    }
+    return rc;
+}
+
+int gpus_reconcile(struct tx *tx, int64_t node, const struct live_node *live, bool *changed,
+                   struct err *e)
+{
+    struct arena *a = tx_arena(tx);
+    struct list rows;
+    int rc = record_list(tx, &gpu_record, "WHERE node_id = ?1 ORDER BY idx", ARGS(v_int(node)), a,
+                         &rows, e);
+    if (rc != OK)
+        return rc;
+    int64_t now = now_us();
+    struct gpu *have = rows.items;
+    bool kept[4096] = {false};
+    const char *target[GPU_MAX] = {NULL};
+    *changed = false;
+    /* first: which row is which card; places are freed before they are taken again */
+    for (size_t i = 0; i < live->n_gpus; i++)
+        for (size_t k = 0; k < rows.n && k < ARRAY_LEN(kept) && target[i] == NULL; k++) {
+            const char *uuid = live->gpus[i].uuid;
+            bool same = uuid != NULL && have[k].uuid != NULL ? strcmp(uuid, have[k].uuid) == 0
+                                                             : have[k].index == live->gpus[i].index;
+            if (!same || kept[k])
+                continue;
+            kept[k] = true;
+            target[i] = have[k].id;
+        }
+    for (size_t k = 0; rc == OK && k < rows.n && k < ARRAY_LEN(kept); k++) {
+        bool moves = false;
+        for (size_t i = 0; i < live->n_gpus; i++)
+            moves |= target[i] == have[k].id && have[k].index != live->gpus[i].index;
+        if (!have[k].present || (kept[k] && !moves))
+            continue;
+        have[k].present = false;
+        have[k].updated_at = now;
+        *changed = true;
+        rc = record_update(tx, &gpu_record, &have[k], e);
+    }
+    for (size_t i = 0; rc == OK && i < live->n_gpus; i++) {
+        const struct live_gpu *l = &live->gpus[i];
+        struct gpu g = {.node_id = node,
+                        .index = l->index,
+                        .uuid = l->uuid,
+                        .name = l->name != NULL ? l->name : "GPU",
+                        .driver = l->driver,
+                        .cuda = l->cuda,
+                        .present = true,
+                        .simulated = live->simulated,
+                        .memory_mib = l->memory_total_mib != INT_NULL ? l->memory_total_mib : 0,
+                        .created_at = now,
+                        .updated_at = now};
+        char type[GPU_TYPE_SIZE];
+        g.type = gpu_type_of(g.name, type);
+        for (size_t k = 0; target[i] != NULL && k < rows.n; k++) {
+            if (have[k].id != target[i])
+                continue;
+            g.id = target[i];
+            g.created_at = have[k].created_at;
+            bool same = have[k].present && have[k].index == g.index &&
+                        str_eq(have[k].uuid, g.uuid) && str_eq(have[k].name, g.name) &&
+                        have[k].memory_mib == g.memory_mib && str_eq(have[k].driver, g.driver) &&
+                        str_eq(have[k].cuda, g.cuda) && have[k].simulated == g.simulated;
+            if (same)
+                break;
+            *changed = true;
+            rc = record_update(tx, &gpu_record, &g, e);
+        }
+        if (target[i] != NULL)
+            continue;
+        char id[16];
+        rc = next_gpu_id(tx, id, e);
+        g.id = id;
+        if (rc == OK)
+            rc = record_insert(tx, &gpu_record, &g, NULL, e);
+        struct event ev = {.type = "hardware.discovered",
+                           .source_type = "gpu",
+                           .source_id = id,
+                           .actor = "fleet",
+                           .summary = arena_printf(a, "%s found: %s", id, g.name)};
+        if (rc == OK)
+            rc = event_emit(tx, &ev, e);
+        *changed = true;
+    }
+    return rc;
+}
