@@ -131,6 +131,7 @@ fi
 cat >"$root/drover-first-minute" <<'END'
 set -eu
 cd /drover
+: >/tmp/run.log
 make run >/tmp/run.log 2>&1 &
 server=$!
 tries=0
@@ -161,7 +162,12 @@ END
 began=$SECONDS
 inside loopback 'exec sh /drover-first-minute' >"$log" 2>&1 || true
 grep '^| ' "$log" | sed 's/^| /# /' | cut -c1-160
-step() { if grep -qx "STEP $1" "$log"; then ok "$2"; else not_ok "$2" "$log"; fi; }
+step() {
+    if grep -qx "STEP $1" "$log"; then ok "$2"; else
+        not_ok "$2" "$log"
+        log=/dev/null # told once
+    fi
+}
 step up "make run comes up without a network and its address answers ($((SECONDS - began)) s in all)"
 step told "it says how to sign in"
 step submitted "the printed submit command works as printed"
