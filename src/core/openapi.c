@@ -176,7 +176,7 @@ static void responses(struct maker *m, const struct route_row *row)
     if (t->flags & ROUTE_IDEMPOTENT)
         statuses[n++] = 409;
     for (const char *c = t->errors; c != NULL && *c != '\0' && n < ARRAY_LEN(statuses);) {
-        statuses[n++] = atoi(c);
+        statuses[n++] = (int)strtol(c, NULL, 10);
         c += strcspn(c, " ");
         c += strspn(c, " ");
     }

@@ -358,7 +358,7 @@ static int variant_get(struct pg_conn *c, const char *sql, const struct value *a
             return OK;
         }
     }
-    struct variant *v;
+    struct variant *v = NULL;
     int kind = variant_make(c, sql, st->seen, n, &v, e);
     if (kind != OK)
         return kind;
@@ -371,7 +371,7 @@ static int variant_get(struct pg_conn *c, const char *sql, const struct value *a
 static int pg_run(struct pg_conn *c, const char *sql, const struct value *args, size_t n,
                   PGresult **out, struct err *e)
 {
-    struct variant *v;
+    struct variant *v = NULL;
     int kind = variant_get(c, sql, args, n, &v, e);
     if (kind != OK)
         return kind;
