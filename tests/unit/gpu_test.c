@@ -13,8 +13,10 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdatomic.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -808,6 +810,60 @@ TEST(nvml_lies_are_clamped_and_marked)
         CHECK_STR(g[8].driver, "550.54.14");
     }
     close_clean(src);
+}
+
+/* ---- one suite over every source ---- */
+
+static atomic_bool hammer_stop;
+
+static void *hammer(void *arg)
+{
+    struct gpu_source *src = arg;
+    struct gpu_sample *own = mem_alloc(sizeof(*own));
+    static const int held[] = {3, -1, 0, INT_MAX, INT_MIN, 0, 64};
+    for (int i = 0; !atomic_load(&hammer_stop); i++) {
+        gpu_sample(src, own);
+        for (int k = 0; k < own->n; k++)
+            if (!facts_good(&own->gpus[k]))
+                abort();
+        gpu_source_held(src, held, i % (int)ARRAY_LEN(held));
+        gpu_source_interval(src, i % 100);
+        usleep(1000);
+    }
+    mem_free(own);
+    return NULL;
+}
+
+TEST(every_source_keeps_the_promises)
+{
+    static const char *const specs[] = {"simulated", "simulated:64:a", "none", "nvml"};
+    script(two_gpus);
+    for (size_t i = 0; i < ARRAY_LEN(specs); i++) {
+        struct err e;
+        struct gpu_source *src = gpu_source_open(specs[i], &e);
+        CHECK(UNTIL(src, 10, sample.ready));
+        pthread_t threads[2];
+        atomic_store(&hammer_stop, false);
+        for (size_t t = 0; t < ARRAY_LEN(threads); t++)
+            pthread_create(&threads[t], NULL, hammer, src);
+        int64_t at = sample.at_us;
+        CHECK(sample.n == 0 || UNTIL(src, 10, sample.at_us > at)); /* time goes on */
+        CHECK_INT(sample.n == 0, strcmp(specs[i], "none") == 0);
+        CHECK(sample.n > 0 || sample.note[0] != '\0'); /* no GPUs: then why */
+        CHECK_INT(sample.simulated, str_starts(specs[i], "simulated"));
+        for (int k = 0; k < sample.n; k++) {
+            CHECK_INT(sample.gpus[k].index, k);
+            CHECK(sample.gpus[k].name[0] != '\0' && str_starts(sample.gpus[k].uuid, "GPU-"));
+            for (int other = 0; other < k; other++)
+                CHECK(strcmp(sample.gpus[k].uuid, sample.gpus[other].uuid) != 0);
+        }
+        usleep(100000);
+        atomic_store(&hammer_stop, true);
+        for (size_t t = 0; t < ARRAY_LEN(threads); t++)
+            pthread_join(threads[t], NULL);
+        gpu_source_close(src);
+        CHECK_INT(helpers(NULL), 0);
+    }
 }
 
 TEST(nvml_helper_dies_with_its_program)
