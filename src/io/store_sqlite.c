@@ -75,20 +75,29 @@ static struct sqlite_conn *of(struct conn *c)
 
 /* ---- errors ---- */
 
-static bool is_disk_full(sqlite3 *db, int code)
+/* The errno behind an I/O error; 0 if unknown. sqlite3_system_errno() is not set by a failing
+ * COMMIT, so the files are asked, the log that every write goes to first. */
+static int errno_behind(sqlite3 *db)
 {
-    if ((code & 0xff) == SQLITE_FULL)
-        return true;
-    int number = sqlite3_system_errno(db);
-    return ((code & 0xff) == SQLITE_IOERR || (code & 0xff) == SQLITE_CANTOPEN) &&
-           (number == ENOSPC || number == EDQUOT);
+    static const int which[] = {SQLITE_FCNTL_JOURNAL_POINTER, SQLITE_FCNTL_FILE_POINTER};
+    for (size_t i = 0; i < ARRAY_LEN(which); i++) {
+        sqlite3_file *file = NULL;
+        int number = 0;
+        if (sqlite3_file_control(db, "main", which[i], &file) == SQLITE_OK && file != NULL &&
+            file->pMethods != NULL &&
+            file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &number) == SQLITE_OK &&
+            number != 0)
+            return number;
+    }
+    return sqlite3_system_errno(db);
 }
 
 static int sqlite_error(sqlite3 *db, struct err *e)
 {
     int code = sqlite3_extended_errcode(db);
     const char *text = sqlite3_errmsg(db);
-    if (is_disk_full(db, code))
+    int number = (code & 0xff) == SQLITE_IOERR ? errno_behind(db) : 0;
+    if ((code & 0xff) == SQLITE_FULL || number == ENOSPC || number == EDQUOT)
         return err_set(e, ERR_FULL, "the disk of the database is full");
     switch (code) {
     case SQLITE_CONSTRAINT_UNIQUE:
@@ -106,11 +115,9 @@ static int sqlite_error(sqlite3 *db, struct err *e)
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
         return err_set(e, ERR_UNAVAILABLE, "another program holds the database (%s)", text);
-    case SQLITE_IOERR: {
-        int number = sqlite3_system_errno(db);
+    case SQLITE_IOERR:
         return err_set(e, ERR_IO, "database: %s (%s)", text,
                        number != 0 ? strerror(number) : "no cause given");
-    }
     case SQLITE_CANTOPEN:
         return err_set(e, ERR_IO, "database: %s", text);
     case SQLITE_CORRUPT:
