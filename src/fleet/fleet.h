@@ -41,6 +41,9 @@ struct node {
     int64_t last_seen, created_at, updated_at;
 };
 extern const struct record node_record;
+/* Writes the state and its event when it differs; an unknown node is left alone. */
+int node_set_state(struct tx *tx, int64_t id, enum node_state state, const char *why,
+                   struct err *e);
 
 struct gpu {
     const char *id; /* "gpu-001" */

@@ -70,8 +70,6 @@ int gpus_reconcile(struct tx *tx, int64_t node, const struct live_node *live, bo
                    struct err *e);
 /* Finds or makes the row of an agent that said hello; *id is its node. */
 int node_hello(struct tx *tx, const struct jv *hello, bool local, int64_t *id, struct err *e);
-int node_set_state(struct tx *tx, int64_t id, enum node_state state, const char *why,
-                   struct err *e);
 int nodes_all_offline(struct tx *tx, struct err *e);
 
 /* ---- hooks of the module (fleet.c) ---- */
