@@ -578,8 +578,8 @@ TEST(a_changed_byte_is_told_with_its_file)
 
 /* ---- a disk that is full or fails ---- */
 
-static int64_t disk_room = INT64_MAX;
-static int sync_fails;
+static _Atomic int64_t disk_room = INT64_MAX; /* _Atomic: tests append from several threads */
+static _Atomic int sync_fails;
 
 static long small_pwrite(int fd, const void *p, size_t n, int64_t at)
 {
