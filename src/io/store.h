@@ -145,4 +145,7 @@ struct store_stats {
 };
 void store_stats(struct store *s, struct store_stats *out);
 
+/* Chinese for the texts of the store and of migrations: err_translate_with(store_texts). */
+extern const struct err_text store_texts[];
+
 #endif

@@ -640,8 +640,46 @@ TEST(sqlite_is_refused_to_a_second_server)
     char pid[32];
     snprintf(pid, sizeof(pid), "process %d)", (int)getpid());
     CHECK(strstr(e.text, pid) != NULL);
+    err_translate_with(store_texts);
+    err_lang_set(LANG_ZH);
+    CHECK_INT(store_open(&(struct store_config){.url = f.url}, &second, &e), ERR_CONFLICT);
+    CHECK(strstr(e.text, "正被另一个服务器使用") != NULL);
+    err_lang_set(LANG_EN);
     fixture_reopen(&f);
     fixture_close(&f);
+}
+
+/* A text that was reworded in one place only would fall back to English unnoticed. */
+TEST(every_translated_text_is_one_that_the_code_sets)
+{
+    static const char *const files[] = {"store.c", "store_sqlite.c", "store_postgres.c",
+                                        "store_tx.c", "migrate.c"};
+    AUTO(buf) struct buf code = {0};
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        char path[512];
+        snprintf(path, sizeof(path), "%s/%s", TEST_IO_DIR, files[i]);
+        FILE *f = fopen(path, "r");
+        CHECK(f != NULL);
+        for (int c; f != NULL && (c = getc(f)) != EOF;)
+            buf_addc(&code, (char)c);
+        if (f != NULL)
+            fclose(f);
+    }
+    /* literals that are split over lines become whole */
+    AUTO(buf) struct buf whole = {0};
+    for (const char *at = buf_str(&code); *at != '\0';) {
+        size_t gap = *at == '"' ? 1 + strspn(at + 1, " \n") : 0;
+        if (gap > 1 && at[gap] == '"')
+            at += gap + 1;
+        else
+            buf_addc(&whole, *at++);
+    }
+    for (const struct err_text *t = store_texts; t->en != NULL; t++) {
+        char literal[512];
+        snprintf(literal, sizeof(literal), "\"%s\"", t->en);
+        if (strstr(buf_str(&whole), literal) == NULL)
+            FAIL_("no code sets: %s", t->en);
+    }
 }
 
 TEST_MAIN
