@@ -10,6 +10,7 @@ line beside it, HTTP over TCP and over its unix socket, and TAP output.
 Needs the build folder in DROVER_BUILD (default: ./build). Everything is put on 127.0.0.1 and under a
 temporary folder, and what was started is stopped by pid: also a test that fails leaves nothing behind.
 """
+import base64
 import contextlib
 import http.client
 import json
@@ -138,6 +139,79 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+class WebSocket:
+    """A client of RFC 6455, as small as tests need it."""
+
+    def __init__(self, port, path, headers=None, timeout=15):
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout)
+        self.pending = b""
+        lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Upgrade: websocket", "Connection: Upgrade",
+                 "Sec-WebSocket-Key: " + base64.b64encode(os.urandom(16)).decode(), "Sec-WebSocket-Version: 13",
+                 *(f"{k}: {v}" for k, v in (headers or {}).items())]
+        self.sock.sendall("\r\n".join(lines).encode() + b"\r\n\r\n")
+        while b"\r\n\r\n" not in self.pending:
+            more = self.sock.recv(4096)
+            if not more:
+                break
+            self.pending += more
+        head, _, self.pending = self.pending.partition(b"\r\n\r\n")
+        self.status = int(head.split()[1]) if head else 0
+        self.closed = None      # the code of the close frame, once it came
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.sock.close()
+
+    def _exactly(self, n):
+        while len(self.pending) < n:
+            more = self.sock.recv(65536)
+            if not more:
+                raise EOFError("the server closed the connection")
+            self.pending += more
+        out, self.pending = self.pending[:n], self.pending[n:]
+        return out
+
+    def send_frame(self, opcode, payload):
+        mask = os.urandom(4)
+        size = len(payload)
+        head = (bytes([0x80 | opcode, 0x80 | size]) if size < 126 else
+                bytes([0x80 | opcode, 0x80 | 126]) + size.to_bytes(2, "big") if size < 65536 else
+                bytes([0x80 | opcode, 0x80 | 127]) + size.to_bytes(8, "big"))
+        self.sock.sendall(head + mask + bytes(b ^ mask[i % 4] for i, b in enumerate(payload)))
+
+    def send(self, value):
+        self.send_frame(1, (value if isinstance(value, str) else json.dumps(value)).encode())
+
+    def receive(self):
+        """The next message (JSON is read), or None once the server has closed; then see `closed`."""
+        whole = b""
+        while True:
+            first, second = self._exactly(2)
+            size = second & 127
+            if size > 125:
+                size = int.from_bytes(self._exactly(2 if size == 126 else 8), "big")
+            payload = self._exactly(size)
+            if first & 15 == 9:
+                self.send_frame(10, payload)
+            elif first & 15 == 8:
+                self.closed = int.from_bytes(payload[:2], "big") if payload else 1005
+                return None
+            elif first & 15 in (0, 1, 2):
+                whole += payload
+                if first & 128:
+                    return json.loads(whole)
+
+    def expect(self, kind, most=200):
+        """The next message of that type; others are passed over."""
+        for _ in range(most):
+            message = self.receive()
+            if message is None or message.get("type") == kind:
+                return message
+        return None
 
 
 # --- the server --------------------------------------------------------------------------------
