@@ -1,0 +1,275 @@
+/* libsodium behind crypto.h.
+ *
+ * What must stay true: a password costs the same time whether its account exists or not; never
+ * more than `slots_max` Argon2 runs at once; a key file is complete or absent, also after a
+ * crash or when two servers start together (it is written aside and linked into place). */
+#include "io/crypto.h"
+
+#include "base/str.h"
+#include "base/world.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <pthread.h>
+#include <sodium.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+_Static_assert(PASSWORD_HASH_SIZE >= crypto_pwhash_STRBYTES, "a stored hash fits");
+_Static_assert(SHA256_SIZE == crypto_hash_sha256_BYTES, "a digest fits");
+
+int crypto_init(struct err *e)
+{
+    if (sodium_init() < 0)
+        return err_set(e, ERR_INTERNAL, "the cryptography library does not start");
+    return OK;
+}
+
+/* ---- passwords ---- */
+
+static pthread_mutex_t slots_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t slots_free = PTHREAD_COND_INITIALIZER;
+static int slots_max = 2, slots_waiting_max = 4, slots_running, slots_waiting;
+static _Atomic uint64_t hashes;
+
+/* What an account that is not there is compared with: right form, no known password. */
+static const char nobody_hash[] = "$argon2id$v=19$m=65536,t=2,p=1$c29tZW9uZXdob2lzbm90aA$"
+                                  "bm8gcGFzc3dvcmQgaGFzIHRoaXMgb3V0cHV0IHRleHQ";
+
+void password_slots(int running, int waiting)
+{
+    pthread_mutex_lock(&slots_lock);
+    slots_max = running;
+    slots_waiting_max = waiting;
+    pthread_cond_broadcast(&slots_free);
+    pthread_mutex_unlock(&slots_lock);
+}
+
+static int slot_take(struct err *e)
+{
+    int rc = OK;
+    pthread_mutex_lock(&slots_lock);
+    if (slots_running >= slots_max && slots_waiting >= slots_waiting_max) {
+        rc = err_set(e, ERR_UNAVAILABLE, "too many people sign in at this moment; try again");
+        if (e != NULL)
+            e->retry_after_s = 1;
+    } else {
+        slots_waiting++;
+        while (slots_running >= slots_max)
+            pthread_cond_wait(&slots_free, &slots_lock);
+        slots_waiting--;
+        slots_running++;
+    }
+    pthread_mutex_unlock(&slots_lock);
+    return rc;
+}
+
+static void slot_give(void)
+{
+    pthread_mutex_lock(&slots_lock);
+    slots_running--;
+    pthread_cond_signal(&slots_free);
+    pthread_mutex_unlock(&slots_lock);
+}
+
+int password_hash(const char *password, char to[PASSWORD_HASH_SIZE], struct err *e)
+{
+    char made[crypto_pwhash_STRBYTES];
+    int rc = slot_take(e);
+    if (rc != OK)
+        return rc;
+    rc = crypto_pwhash_str(made, password, strlen(password), crypto_pwhash_OPSLIMIT_INTERACTIVE,
+                           crypto_pwhash_MEMLIMIT_INTERACTIVE);
+    hashes++;
+    slot_give();
+    if (rc != 0)
+        return err_set(e, ERR_UNAVAILABLE, "there is no memory to check a password; try again");
+    memcpy(to, made, sizeof(made));
+    return OK;
+}
+
+int password_verify(const char *stored, const char *password, bool *match, struct err *e)
+{
+    bool real = stored != NULL && stored[0] != '\0';
+    int rc = slot_take(e);
+    if (rc != OK)
+        return rc;
+    bool same = crypto_pwhash_str_verify(real ? stored : nobody_hash, password, strlen(password)) ==
+                0;
+    hashes++;
+    slot_give();
+    *match = same && real;
+    return OK;
+}
+
+uint64_t password_hashes(void)
+{
+    return hashes;
+}
+
+/* ---- digests ---- */
+
+void sha256(const void *p, size_t n, uint8_t to[SHA256_SIZE])
+{
+    crypto_hash_sha256(to, p, n);
+}
+
+const char *sha256_hex(const char *s, char to[SHA256_HEX_SIZE])
+{
+    uint8_t digest[SHA256_SIZE];
+    sha256(s, strlen(s), digest);
+    return sodium_bin2hex(to, SHA256_HEX_SIZE, digest, sizeof(digest));
+}
+
+void hmac_sha256(const void *key, size_t key_n, const void *p, size_t n, uint8_t to[SHA256_SIZE])
+{
+    crypto_auth_hmacsha256_state st;
+    crypto_auth_hmacsha256_init(&st, key, key_n);
+    crypto_auth_hmacsha256_update(&st, p, n);
+    crypto_auth_hmacsha256_final(&st, to);
+    sodium_memzero(&st, sizeof(st));
+}
+
+/* ---- texts ---- */
+
+const char *random_text(char *to, size_t chars)
+{
+    static const char alphabet[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    for (size_t i = 0; i < chars;) {
+        uint8_t some[64];
+        random_bytes(some, sizeof(some));
+        for (size_t k = 0; k < sizeof(some) && i < chars; k++)
+            if (some[k] < 62 * 4) /* the rest would favour the first letters */
+                to[i++] = alphabet[some[k] % 62];
+    }
+    to[chars] = '\0';
+    return to;
+}
+
+const char *base64url_encode(const void *p, size_t n, char *to)
+{
+    return sodium_bin2base64(to, BASE64URL_SIZE(n), p, n, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+}
+
+bool base64url_decode(const char *s, size_t n, void *to, size_t max, size_t *out_n)
+{
+    const char *end = NULL;
+
+    return sodium_base642bin(to, max, s, n, NULL, out_n, &end,
+                             sodium_base64_VARIANT_URLSAFE_NO_PADDING) == 0 &&
+           end == s + n;
+}
+
+/* ---- secrets at rest ---- */
+
+struct secret_key {
+    uint8_t bytes[crypto_secretbox_KEYBYTES];
+};
+
+enum { KEY_TEXT_SIZE = 2 * crypto_secretbox_KEYBYTES + 1 };
+
+/* Makes a key file that is whole or not there. OK too when another process was first. */
+static int key_file_make(const char *path, struct err *e)
+{
+    uint8_t key[crypto_secretbox_KEYBYTES];
+    char text[KEY_TEXT_SIZE + 1], id[9];
+    random_bytes(key, sizeof(key));
+    sodium_bin2hex(text, KEY_TEXT_SIZE, key, sizeof(key));
+    strncat(text, "\n", 2);
+    AUTO(mem) char *aside = mem_printf("%s.%s", path, random_text(id, 8));
+    AUTO(mem) char *folder = mem_strdup(path);
+    int rc = OK;
+    AUTO(fd) int fd = open(aside, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_sys(e, "cannot make the key file %s", path);
+    if (write(fd, text, strlen(text)) != (ssize_t)strlen(text) || fsync(fd) < 0)
+        rc = err_sys(e, "cannot write the key file %s", path);
+    else if (link(aside, path) < 0 && errno != EEXIST)
+        rc = err_sys(e, "cannot make the key file %s", path);
+    unlink(aside);
+    AUTO(fd) int dir = open(dirname(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (rc == OK && (dir < 0 || fsync(dir) < 0))
+        rc = err_sys(e, "cannot make the key file %s durable", path);
+    sodium_memzero(key, sizeof(key));
+    sodium_memzero(text, sizeof(text));
+    return rc;
+}
+
+static int key_file_read(int fd, const char *path, struct secret_key *k, struct err *e)
+{
+    char text[KEY_TEXT_SIZE + 2];
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return err_sys(e, "cannot read the key file %s", path);
+    if (st.st_mode & S_IRWXO)
+        return err_set(e, ERR_FORBIDDEN, "everyone may open the key file %s; chmod 600 it", path);
+    ssize_t n = read(fd, text, sizeof(text) - 1);
+    if (n < 0)
+        return err_sys(e, "cannot read the key file %s", path);
+    text[n] = '\0';
+    size_t len = strcspn(text, "\r\n"), got = 0;
+    int bad = sodium_hex2bin(k->bytes, sizeof(k->bytes), text, len, NULL, &got, NULL);
+    sodium_memzero(text, sizeof(text));
+    if (bad != 0 || got != sizeof(k->bytes) || len != KEY_TEXT_SIZE - 1)
+        return err_set(e, ERR_CORRUPT, "the key file %s does not hold 64 hexadecimal digits", path);
+    return OK;
+}
+
+int secret_key_open(const char *path, struct secret_key **out, struct err *e)
+{
+    AUTO(fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT) {
+        int rc = key_file_make(path, e);
+        if (rc != OK)
+            return rc;
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+    }
+    if (fd < 0)
+        return err_sys(e, "cannot open the key file %s", path);
+    struct secret_key *k = mem_alloc(sizeof(*k));
+    int rc = key_file_read(fd, path, k, e);
+    if (rc != OK)
+        secret_key_close(k);
+    else
+        *out = k;
+    return rc;
+}
+
+void secret_key_close(struct secret_key *k)
+{
+    if (k == NULL)
+        return;
+    sodium_memzero(k, sizeof(*k));
+    mem_free(k);
+}
+
+/* nonce, then the box, in one base64url text */
+const char *secret_seal(const struct secret_key *k, const void *p, size_t n, struct arena *a)
+{
+    size_t total = crypto_secretbox_NONCEBYTES + crypto_secretbox_MACBYTES + n;
+    uint8_t *raw = arena_alloc(a, total);
+    random_bytes(raw, crypto_secretbox_NONCEBYTES);
+    crypto_secretbox_easy(raw + crypto_secretbox_NONCEBYTES, p, n, raw, k->bytes);
+    return base64url_encode(raw, total, arena_alloc(a, BASE64URL_SIZE(total)));
+}
+
+int secret_unseal(const struct secret_key *k, const char *sealed, struct arena *a, char **out,
+                  size_t *n, struct err *e)
+{
+    size_t len = strlen(sealed), got = 0;
+    uint8_t *raw = arena_alloc(a, len + 1);
+    char *plain = arena_alloc(a, len + 1);
+    size_t head = crypto_secretbox_NONCEBYTES + crypto_secretbox_MACBYTES;
+    if (!base64url_decode(sealed, len, raw, len, &got) || got < head ||
+        crypto_secretbox_open_easy((uint8_t *)plain, raw + crypto_secretbox_NONCEBYTES,
+                                   got - crypto_secretbox_NONCEBYTES, raw, k->bytes) != 0)
+        return err_set(e, ERR_CORRUPT, "a stored secret does not open with this key file");
+    plain[got - head] = '\0';
+    *out = plain;
+    *n = got - head;
+    return OK;
+}

@@ -1,0 +1,63 @@
+/* Cryptography: libsodium behind a small interface; crypto.c is the only file that knows it.
+ *
+ * Passwords are hashed with Argon2id at libsodium's interactive limits (64 MiB, 2 passes: about
+ * a tenth of a second of a core), and only so many at once as password_slots() allows, so that
+ * a flood of sign-ins cannot take the machine's memory. Comparisons of secrets elsewhere:
+ * mem_equal_secret() of base/str.h.
+ *
+ * Sources: RFC 9106 (Argon2), RFC 2104 (HMAC), RFC 4648 section 5 (base64url).
+ * Threads: any, after crypto_init(), which may be called again.
+ */
+#ifndef IO_CRYPTO_H
+#define IO_CRYPTO_H
+
+#include "base/err.h"
+#include "base/mem.h"
+
+#include <stdint.h>
+
+int crypto_init(struct err *e);
+
+/* ---- passwords: slow on purpose, never on an I/O thread or in a transaction ---- */
+
+enum { PASSWORD_HASH_SIZE = 128 };
+/* running at once and waiting for their turn; beyond that ERR_UNAVAILABLE with a Retry-After. */
+void password_slots(int running, int waiting);
+int password_hash(const char *password, char to[PASSWORD_HASH_SIZE], struct err *e);
+/* stored NULL or "": no match, after just as much work, so that the time tells nothing. */
+int password_verify(const char *stored, const char *password, bool *match, struct err *e);
+/* How many hashes were computed since the start. */
+uint64_t password_hashes(void);
+
+/* ---- digests ---- */
+
+enum { SHA256_SIZE = 32, SHA256_HEX_SIZE = 65 };
+void sha256(const void *p, size_t n, uint8_t to[SHA256_SIZE]);
+/* Of a text, in lower-case hexadecimal: how random tokens are stored. */
+const char *sha256_hex(const char *s, char to[SHA256_HEX_SIZE]);
+void hmac_sha256(const void *key, size_t key_n, const void *p, size_t n, uint8_t to[SHA256_SIZE]);
+
+/* ---- texts ---- */
+
+/* chars random letters and digits (5.95 bits each) and a NUL. */
+const char *random_text(char *to, size_t chars);
+#define BASE64URL_SIZE(n) (((n)*4 + 2) / 3 + 1)
+/* Without padding; to has room for BASE64URL_SIZE(n). Returns to. */
+const char *base64url_encode(const void *p, size_t n, char *to);
+/* Strict: no padding, no blanks, unused bits zero. False also when it needs more than max. */
+bool base64url_decode(const char *s, size_t n, void *to, size_t max, size_t *out_n);
+
+/* ---- secrets at rest: XSalsa20-Poly1305 under a key that lives outside the database ---- */
+
+struct secret_key;
+/* Reads the key file; makes it (mode 0600, durable) when it is missing. A file that everyone may
+ * read is refused. */
+int secret_key_open(const char *path, struct secret_key **out, struct err *e);
+void secret_key_close(struct secret_key *k); /* wipes it; NULL is fine */
+/* Text that can be stored anywhere. */
+const char *secret_seal(const struct secret_key *k, const void *p, size_t n, struct arena *a);
+/* ERR_CORRUPT: another key or changed bytes. *out is NUL-terminated. */
+int secret_unseal(const struct secret_key *k, const char *sealed, struct arena *a, char **out,
+                  size_t *n, struct err *e);
+
+#endif
