@@ -1,0 +1,153 @@
+/* Service tokens, and one-time tickets for the WebSockets and event streams of browsers.
+ *
+ * What must stay true: only hashes are stored; a ticket opens one connection, also when two
+ * connections show it at once (it is deleted in the transaction that reads it); a token makes no
+ * tokens and no tickets with more than its own rights. */
+#include "identity/parts.h"
+
+#include "base/str.h"
+#include "base/world.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { TOKEN_CHARS = 40, TOKEN_SHOWN = 8, TICKET_CHARS = 40 };
+#define TOKEN_PREFIX "drv_"
+
+RECORD(service_token_record, struct service_token, "service_tokens",
+       MEMBER(struct service_token, id, T_ID, .prefix = "t", .doc = "the token"),
+       MEMBER(struct service_token, name, T_TEXT, .min = 1, .max = 100, .doc = "what it is for"),
+       MEMBER(struct service_token, prefix, T_TEXT, .doc = "its first characters"),
+       MEMBER(struct service_token, hash, T_TEXT, .flags = M_SECRET),
+       MEMBER(struct service_token, user_id, T_ID, .flags = M_NULL, .prefix = "u"),
+       MEMBER(struct service_token, created_at, T_TIME, .doc = "when it was made"),
+       MEMBER(struct service_token, last_used_at, T_TIME, .flags = M_NULL,
+              .doc = "the last use, to within a minute"),
+       MEMBER(struct service_token, expires_at, T_TIME, .flags = M_NULL,
+              .doc = "when it ends by itself"));
+
+int service_token_make(struct tx *tx, const struct principal *who, const char *name,
+                       int64_t expires_at, struct arena *a, struct service_token *out,
+                       struct err *e)
+{
+    if (who->via == VIA_TOKEN)
+        return err_set(e, ERR_FORBIDDEN, "a token cannot make tokens; sign in for that");
+    char secret[TOKEN_CHARS + 1], hex[SHA256_HEX_SIZE];
+    struct service_token t = {
+        .name = name,
+        .user_id = who->user_id,
+        .created_at = now_us(),
+        .expires_at = expires_at,
+    };
+    t.token = arena_printf(a, TOKEN_PREFIX "%s", random_text(secret, TOKEN_CHARS));
+    t.prefix = arena_strndup(a, t.token, TOKEN_SHOWN);
+    t.hash = arena_strdup(a, sha256_hex(t.token, hex));
+    int rc = record_insert(tx, &service_token_record, &t, &t.id, e);
+    if (rc == OK)
+        *out = t;
+    return rc;
+}
+
+int service_token_list(struct tx *tx, int64_t user_id, int64_t after, int64_t limit,
+                       struct arena *a, struct list *out, struct err *e)
+{
+    return record_list(tx, &service_token_record,
+                       "WHERE coalesce(user_id, 0) = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+                       ARGS(v_int(user_id), v_int(after), v_int(limit)), a, out, e);
+}
+
+int service_token_delete(struct tx *tx, const struct principal *who, int64_t id, struct arena *a,
+                         struct err *e)
+{
+    struct service_token t;
+    bool found;
+    int rc = record_get(tx, &service_token_record, "WHERE id = ?1", ARGS(v_int(id)), a, &t, &found,
+                        e);
+    if (rc != OK)
+        return rc;
+    if (!found || !principal_sees(who, t.user_id))
+        return err_set(e, ERR_NOT_FOUND, "no such token");
+    rc = tx_exec(tx, "DELETE FROM service_tokens WHERE id = ?1", ARGS(v_int(id)), NULL, e);
+    if (rc == OK)
+        cache_forget_token(tx, t.hash);
+    return rc;
+}
+
+int service_tokens_delete_all(struct tx *tx, int64_t user_id, struct err *e)
+{
+    struct rows *rows = tx_query(tx, "DELETE FROM service_tokens WHERE user_id = ?1 RETURNING hash",
+                                 ARGS(v_int(user_id)));
+    while (rows_next(rows))
+        cache_forget_token(tx, row_text(rows, 0));
+    return rows_end(rows, e);
+}
+
+/* ---- tickets ---- */
+
+int ticket_make(struct tx *tx, const struct principal *who, const char **ticket, struct arena *a,
+                struct err *e)
+{
+    char *text = arena_alloc(a, TICKET_CHARS + 1), hex[SHA256_HEX_SIZE];
+    random_text(text, TICKET_CHARS);
+    int rc = tx_exec(tx,
+                     "INSERT INTO tickets(hash, user_uuid, via, role, permissions, expires_at)"
+                     " VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+                     ARGS(v_text(sha256_hex(text, hex)),
+                          who->user_id != 0 ? v_text(who->uuid) : v_null(),
+                          v_int(who->via == VIA_TOKEN ? VIA_TOKEN : VIA_TICKET), v_int(who->role),
+                          v_int(who->permissions), v_int(now_us() + TICKET_S * US_PER_S)),
+                     NULL, e);
+    if (rc == OK)
+        *ticket = text;
+    return rc;
+}
+
+struct redeem {
+    const char *hash;
+    struct principal who;
+    bool found;
+};
+
+static int redeem_tx(struct tx *tx, void *ctx, struct err *e)
+{
+    struct redeem *r = ctx;
+    struct rows *rows = tx_query(tx,
+                                 "DELETE FROM tickets WHERE hash = ?1 RETURNING"
+                                 " user_uuid, via, role, permissions, expires_at",
+                                 ARGS(v_text(r->hash)));
+    r->found = rows_next(rows) && row_int(rows, 4) > now_us();
+    if (r->found) {
+        r->who = (struct principal){
+            .via = (enum via)row_int(rows, 1),
+            .role = (enum role)row_int(rows, 2),
+            .permissions = (unsigned)row_int(rows, 3),
+        };
+        if (!row_null(rows, 0))
+            snprintf(r->who.uuid, sizeof(r->who.uuid), "%s", row_text(rows, 0));
+    }
+    return rows_end(rows, e);
+}
+
+int ticket_redeem(struct identity *id, const char *ticket, struct principal *who, struct err *e)
+{
+    char hex[SHA256_HEX_SIZE];
+    struct redeem r = {.hash = sha256_hex(ticket, hex)};
+    int rc = store_tx(house_store(id->house), redeem_tx, &r, e);
+    if (rc != OK)
+        return rc;
+    if (!r.found)
+        return bad_credential(e);
+    if (r.who.uuid[0] == '\0') {
+        *who = r.who;
+        return OK;
+    }
+    /* the account as it is now: it may have been changed since */
+    struct known_user u;
+    if ((rc = cache_user(id, r.who.uuid, false, &u, e)) != OK)
+        return rc;
+    if (!u.is_active)
+        return bad_credential(e);
+    principal_of_user(&u, r.who.via, who);
+    who->permissions &= r.who.permissions;
+    return OK;
+}
