@@ -1,0 +1,411 @@
+/* The native routes of accounts: /v1/session, /v1/users, /v1/tokens.
+ *
+ * What must stay true: people see and change only themselves, administrators everyone; somebody
+ * else's account is not found rather than forbidden; a secret is told once, in the answer that
+ * makes it, and that answer must not be stored on the way. */
+#include "surface/surface.h"
+
+#include "base/str.h"
+#include "base/world.h"
+#include "identity/accounts.h"
+#include "identity/sessions.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- views ---- */
+
+#define USER_FIELDS                                                                                \
+    SAME(struct user, "id", id), SAME(struct user, "uuid", uuid),                                  \
+        SAME(struct user, "email", email), SAME(struct user, "role", role),                        \
+        SAME(struct user, "first_name", first_name), SAME(struct user, "last_name", last_name),    \
+        SAME(struct user, "nickname", nickname), SAME(struct user, "organization", organization),  \
+        SAME(struct user, "is_active", is_active), SAME(struct user, "is_verified", is_verified),  \
+        SAME(struct user, "created_at", created_at), SAME(struct user, "last_login", last_login)
+
+VIEW(user_view, struct user, "User", &user_record, 0, USER_FIELDS);
+VIEW(user_made_view, struct user, "UserMade", &user_record, 0, USER_FIELDS,
+     FIELD(struct user, "password", new_password, T_TEXT, .flags = F_SOMETIMES,
+           .doc = "only when it was generated; shown once"));
+
+#define INPUT(wire, m, T, ...) FIELD(struct user_input, wire, m, T, __VA_ARGS__)
+#define PROFILE                                                                                    \
+    INPUT("first_name", first_name, T_TEXT, .flags = F_NULL, .max = 50),                           \
+        INPUT("last_name", last_name, T_TEXT, .flags = F_NULL, .max = 50),                         \
+        INPUT("nickname", nickname, T_TEXT, .flags = F_NULL, .max = 50),                           \
+        INPUT("organization", organization, T_TEXT, .flags = F_NULL, .max = 100)
+
+VIEW(user_make_view, struct user_input, "UserMake", NULL, VIEW_SEEN,
+     INPUT("email", email, T_TEXT, .flags = F_REQUIRED | F_EMAIL, .min = 3, .max = 320),
+     INPUT("password", password, T_TEXT, .doc = "generated when it is left out"),
+     INPUT("role", role, T_ENUM, .names = role_names, .def = "\"user\""), PROFILE);
+VIEW(user_change_view, struct user_input, "UserChange", NULL, VIEW_SEEN,
+     INPUT("email", email, T_TEXT, .flags = F_EMAIL, .min = 3, .max = 320),
+     INPUT("password", password, T_TEXT),
+     INPUT("role", role, T_ENUM, .names = role_names, .doc = "administrators only"), PROFILE,
+     INPUT("is_active", is_active, T_BOOL, .doc = "administrators only"),
+     INPUT("is_verified", is_verified, T_BOOL, .doc = "administrators only"));
+
+struct credentials {
+    const char *email, *password;
+};
+VIEW(credentials_view, struct credentials, "Credentials", NULL, 0,
+     FIELD(struct credentials, "email", email, T_TEXT, .flags = F_REQUIRED),
+     FIELD(struct credentials, "password", password, T_TEXT, .flags = F_REQUIRED));
+struct refresh {
+    const char *refresh_token;
+};
+VIEW(refresh_view, struct refresh, "Refresh", NULL, 0,
+     FIELD(struct refresh, "refresh_token", refresh_token, T_TEXT, .flags = F_REQUIRED));
+
+VIEW(session_view, struct session_made, "Session", NULL, 0,
+     FIELD(struct session_made, "access_token", access_token, T_TEXT),
+     FIELD(struct session_made, "refresh_token", refresh_token, T_TEXT, .doc = "good for one use"),
+     FIELD(struct session_made, "expires_in", expires_in, T_INT,
+           .doc = "life of the access token, s"),
+     OBJECT(struct session_made, "user", user, &user_view));
+
+struct whoami {
+    struct user *user;
+    int via, role;
+};
+VIEW(whoami_view, struct whoami, "WhoAmI", NULL, 0,
+     OBJECT(struct whoami, "user", user, &user_view, .flags = F_NULL | F_POINTER),
+     FIELD(struct whoami, "via", via, T_ENUM, .names = via_names,
+           .doc = "how the request was recognised"),
+     FIELD(struct whoami, "role", role, T_ENUM, .names = role_names));
+
+struct ticket {
+    const char *ticket;
+    int64_t expires_in;
+};
+VIEW(ticket_view, struct ticket, "Ticket", NULL, 0,
+     FIELD(struct ticket, "ticket", ticket, T_TEXT, .doc = "for ?ticket=, good for one connection"),
+     FIELD(struct ticket, "expires_in", expires_in, T_INT, .doc = "s"));
+
+#define TOKEN_FIELDS                                                                               \
+    SAME(struct service_token, "id", id), SAME(struct service_token, "name", name),                \
+        SAME(struct service_token, "prefix", prefix),                                              \
+        SAME(struct service_token, "created_at", created_at),                                      \
+        SAME(struct service_token, "last_used_at", last_used_at),                                  \
+        SAME(struct service_token, "expires_at", expires_at)
+VIEW(token_view, struct service_token, "Token", &service_token_record, 0, TOKEN_FIELDS);
+VIEW(token_made_view, struct service_token, "TokenMade", &service_token_record, 0, TOKEN_FIELDS,
+     FIELD(struct service_token, "token", token, T_TEXT, .doc = "shown once"));
+struct token_make {
+    const char *name;
+    int64_t expires_in_days;
+};
+VIEW(token_make_view, struct token_make, "TokenMake", NULL, 0,
+     FIELD(struct token_make, "name", name, T_TEXT, .flags = F_REQUIRED, .min = 1, .max = 100),
+     FIELD(struct token_make, "expires_in_days", expires_in_days, T_INT, .flags = F_NULL, .min = 1,
+           .max = 3650, .doc = "never when it is left out"));
+
+struct page_query {
+    int64_t limit;
+    const char *cursor;
+};
+VIEW(page_query, struct page_query, "AccountsPage", NULL, 0,
+     FIELD(struct page_query, "limit", limit, T_INT, .min = 1, .max = 1000, .def = "50"),
+     FIELD(struct page_query, "cursor", cursor, T_TEXT, .flags = F_NULL));
+struct page {
+    struct list items;
+    const char *next_cursor;
+};
+VIEW(users_view, struct page, "UserList", NULL, 0, LIST(struct page, "items", items, &user_view),
+     FIELD(struct page, "next_cursor", next_cursor, T_TEXT, .flags = F_NULL));
+VIEW(tokens_view, struct page, "TokenList", NULL, 0, LIST(struct page, "items", items, &token_view),
+     FIELD(struct page, "next_cursor", next_cursor, T_TEXT, .flags = F_NULL));
+
+struct id_path {
+    int64_t id;
+};
+VIEW(user_path_view, struct id_path, "UserId", NULL, 0,
+     FIELD(struct id_path, "id", id, T_ID, .flags = F_REQUIRED, .prefix = "u"));
+VIEW(token_path_view, struct id_path, "TokenId", NULL, 0,
+     FIELD(struct id_path, "id", id, T_ID, .flags = F_REQUIRED, .prefix = "t"));
+
+/* ---- helpers ---- */
+
+/* A reason about the password belongs to that field of the body. */
+static int on_field(struct request *q, struct err *e)
+{
+    if (strcmp(e->code, "WEAK_PASSWORD") == 0) {
+        char reason[ERR_TEXT_MAX];
+        snprintf(reason, sizeof(reason), "%s", e->text);
+        return request_invalid(q, e, "password", "value_error", "%s", reason);
+    }
+    return (int)e->kind;
+}
+
+/* The cursor of a list is the last id that was shown. */
+static int page_after(const struct request *q, int64_t *after, struct err *e)
+{
+    const struct page_query *p = q->query;
+    *after = 0;
+    if (p->cursor != NULL && (!str_int(p->cursor, after) || *after < 0))
+        return err_set(e, ERR_MALFORMED, "the cursor is not one that a list gave");
+    return OK;
+}
+
+static const char *next_cursor(struct request *q, struct list *l, size_t size)
+{
+    const struct page_query *p = q->query;
+    if ((int64_t)l->n <= p->limit)
+        return NULL;
+    l->n = (size_t)p->limit; /* one more was read, to know that there is one */
+    const char *last = (const char *)l->items + (l->n - 1) * size;
+    return arena_printf(q->arena, "%lld", (long long)*(const int64_t *)last);
+}
+
+_Static_assert(offsetof(struct user, id) == 0 && offsetof(struct service_token, id) == 0,
+               "next_cursor() reads the id at the front");
+
+static int answer_secret(struct request *q, int status, const struct view *v, const void *obj)
+{
+    request_header(q, "Cache-Control", "no-store");
+    return request_answer(q, status, v, obj);
+}
+
+static const char *hash_of_body(struct request *q)
+{
+    return q->prepared;
+}
+
+/* ---- sessions ---- */
+
+static int session_prepare(struct request *q, struct err *e)
+{
+    const struct credentials *c = q->body;
+    return sign_in_prepare(q, c->email, c->password, e);
+}
+
+static int session_make(struct request *q, struct tx *tx, struct err *e)
+{
+    struct session_made made;
+    int rc = sign_in(tx, q, true, &made, e);
+    return rc != OK ? rc : answer_secret(q, 200, &session_view, &made);
+}
+
+static int session_refresh(struct request *q, struct tx *tx, struct err *e)
+{
+    const struct refresh *r = q->body;
+    struct session_made made;
+    (void)tx;
+    int rc = session_rotate(q, r->refresh_token, &made, e);
+    return rc != OK ? rc : answer_secret(q, 200, &session_view, &made);
+}
+
+static int session_show(struct request *q, struct tx *tx, struct err *e)
+{
+    struct user u;
+    struct whoami out = {.via = (int)q->who.via, .role = (int)q->who.role};
+    if (q->who.user_id != 0) {
+        int rc = user_get(tx, q->who.user_id, q->arena, &u, e);
+        if (rc != OK)
+            return rc;
+        out.user = &u;
+    }
+    return request_answer(q, 200, &whoami_view, &out);
+}
+
+static int session_delete(struct request *q, struct tx *tx, struct err *e)
+{
+    int rc = session_end(tx, q, e);
+    return rc != OK ? rc : request_answer_empty(q, 204);
+}
+
+static int session_ticket(struct request *q, struct tx *tx, struct err *e)
+{
+    struct ticket t = {.expires_in = TICKET_S};
+    int rc = ticket_make(tx, &q->who, &t.ticket, q->arena, e);
+    return rc != OK ? rc : answer_secret(q, 200, &ticket_view, &t);
+}
+
+/* ---- users ---- */
+
+static int users_list(struct request *q, struct tx *tx, struct err *e)
+{
+    const struct page_query *p = q->query;
+    struct page out = {0};
+    int64_t after;
+    int rc = page_after(q, &after, e);
+    if (rc == OK)
+        rc = user_list(tx, after, p->limit + 1, q->arena, &out.items, e);
+    if (rc != OK)
+        return rc;
+    out.next_cursor = next_cursor(q, &out.items, sizeof(struct user));
+    return request_answer(q, 200, &users_view, &out);
+}
+
+static int user_make_prepare(struct request *q, struct err *e)
+{
+    struct user_input *in = q->body;
+    const char *hash;
+    bool generated = in->password == NULL;
+    if (generated)
+        in->password = password_generate(q->arena);
+    if (password_prepare(in->password, in->email, q->arena, &hash, e) != OK)
+        return on_field(q, e);
+    q->prepared = (void *)(uintptr_t)hash;
+    return OK;
+}
+
+static int user_make(struct request *q, struct tx *tx, struct err *e)
+{
+    char who[400];
+    struct user_input *in = q->body;
+    struct user made;
+    int rc = user_create(tx, in, hash_of_body(q), (enum role)in->role, principal_text(&q->who, who),
+                         q->arena, &made, e);
+    if (rc != OK)
+        return on_field(q, e);
+    if (!(user_input_given(&user_make_view, in) & GIVEN_PASSWORD))
+        made.new_password = in->password;
+    q->audit_target = arena_printf(q->arena, "u-%lld", (long long)made.id);
+    return answer_secret(q, 201, &user_made_view, &made);
+}
+
+/* Oneself, or anyone for an administrator. */
+static int visible_user(struct request *q, struct tx *tx, struct user *out, struct err *e)
+{
+    const struct id_path *path = q->params;
+    if (!principal_sees(&q->who, path->id))
+        return err_set(e, ERR_NOT_FOUND, "no such user");
+    return user_get(tx, path->id, q->arena, out, e);
+}
+
+static int user_show(struct request *q, struct tx *tx, struct err *e)
+{
+    struct user u;
+    int rc = visible_user(q, tx, &u, e);
+    return rc != OK ? rc : request_answer(q, 200, &user_view, &u);
+}
+
+static int user_change_prepare(struct request *q, struct err *e)
+{
+    const struct user_input *in = q->body;
+    const char *hash = NULL;
+    if (in->password != NULL && password_prepare(in->password, in->email, q->arena, &hash, e) != OK)
+        return on_field(q, e);
+    q->prepared = (void *)(uintptr_t)hash;
+    return OK;
+}
+
+static int user_change_handle(struct request *q, struct tx *tx, struct err *e)
+{
+    char who[400];
+    struct user u;
+    unsigned given = user_input_given(&user_change_view, q->body);
+    int rc = visible_user(q, tx, &u, e);
+    if (rc == OK)
+        rc = user_change_check(&q->who, &u, given, e);
+    if (rc == OK)
+        rc = user_change(tx, &u, q->body, given, hash_of_body(q), principal_text(&q->who, who),
+                         q->arena, e);
+    return rc != OK ? on_field(q, e) : request_answer(q, 200, &user_view, &u);
+}
+
+static int user_delete_handle(struct request *q, struct tx *tx, struct err *e)
+{
+    char who[400];
+    struct user u;
+    int rc = visible_user(q, tx, &u, e);
+    if (rc == OK)
+        rc = user_delete(tx, &u, principal_text(&q->who, who), q->arena, e);
+    return rc != OK ? rc : request_answer_empty(q, 204);
+}
+
+/* ---- tokens ---- */
+
+static int tokens_list(struct request *q, struct tx *tx, struct err *e)
+{
+    const struct page_query *p = q->query;
+    struct page out = {0};
+    int64_t after;
+    int rc = page_after(q, &after, e);
+    if (rc == OK)
+        rc = service_token_list(tx, q->who.user_id, after, p->limit + 1, q->arena, &out.items, e);
+    if (rc != OK)
+        return rc;
+    out.next_cursor = next_cursor(q, &out.items, sizeof(struct service_token));
+    return request_answer(q, 200, &tokens_view, &out);
+}
+
+static int token_make(struct request *q, struct tx *tx, struct err *e)
+{
+    const struct token_make *in = q->body;
+    struct service_token made;
+    int64_t ends = 0;
+    if (in->expires_in_days != INT_NULL)
+        ends = now_us() + in->expires_in_days * 86400 * US_PER_S;
+    int rc = service_token_make(tx, &q->who, in->name, ends, q->arena, &made, e);
+    if (rc != OK)
+        return rc;
+    q->audit_target = arena_printf(q->arena, "t-%lld", (long long)made.id);
+    return answer_secret(q, 201, &token_made_view, &made);
+}
+
+static int token_delete(struct request *q, struct tx *tx, struct err *e)
+{
+    const struct id_path *path = q->params;
+    int rc = service_token_delete(tx, &q->who, path->id, q->arena, e);
+    return rc != OK ? rc : request_answer_empty(q, 204);
+}
+
+/* ---- the table ---- */
+
+static const struct route routes[] = {
+    {"POST", "/v1/session", "session_create", "Sign in with e-mail and password", ACCESS_ANYONE,
+     .flags = ROUTE_STRICT_LIMIT, .body = &credentials_view, .prepare = session_prepare,
+     .handle = session_make, .answers = {{200, &session_view}}, .errors = "401", .tag = "session"},
+    {"POST", "/v1/session/refresh", "session_refresh",
+     "Exchange a refresh token for a new pair; the old one is dead", ACCESS_ANYONE,
+     .flags = ROUTE_STRICT_LIMIT | ROUTE_NO_TX, .body = &refresh_view, .handle = session_refresh,
+     .answers = {{200, &session_view}}, .errors = "401", .tag = "session"},
+    {"GET", "/v1/session", "session_show", "Who the server takes the caller for", ACCESS_OPEN,
+     .handle = session_show, .answers = {{200, &whoami_view}}, .tag = "session"},
+    {"DELETE", "/v1/session", "session_delete", "Sign out: ends this session everywhere",
+     ACCESS_USER, .handle = session_delete, .answers = {{204}}, .errors = "409", .tag = "session"},
+    {"POST", "/v1/session/ticket", "session_ticket",
+     "A one-time ticket for a WebSocket or an event stream", ACCESS_USER, .handle = session_ticket,
+     .answers = {{200, &ticket_view}}, .tag = "session", .flags = ROUTE_NO_AUDIT},
+    {"GET", "/v1/users", "users_list", "Accounts, oldest first", ACCESS_ADMIN, .query = &page_query,
+     .handle = users_list, .answers = {{200, &users_view}}, .errors = "400", .tag = "users"},
+    {"POST", "/v1/users", "user_create", "Make an account", ACCESS_ADMIN, .body = &user_make_view,
+     .prepare = user_make_prepare, .handle = user_make, .answers = {{201, &user_made_view}},
+     .errors = "409", .tag = "users"},
+    {"GET", "/v1/users/{id}", "user_show", "One account: one's own, or any for an administrator",
+     ACCESS_OWNER, .params = &user_path_view, .handle = user_show, .answers = {{200, &user_view}},
+     .errors = "404", .tag = "users"},
+    {"PATCH", "/v1/users/{id}", "user_change",
+     "Change an account: one's own, or any for an administrator", ACCESS_OWNER,
+     .params = &user_path_view, .body = &user_change_view, .prepare = user_change_prepare,
+     .handle = user_change_handle, .answers = {{200, &user_view}}, .errors = "403 404 409",
+     .tag = "users"},
+    {"DELETE", "/v1/users/{id}", "user_delete", "Delete an account; its jobs are cancelled",
+     ACCESS_ADMIN, .params = &user_path_view, .handle = user_delete_handle, .answers = {{204}},
+     .errors = "404 409", .tag = "users"},
+    {"GET", "/v1/tokens", "tokens_list", "The caller's service tokens, oldest first", ACCESS_USER,
+     .query = &page_query, .handle = tokens_list, .answers = {{200, &tokens_view}}, .errors = "400",
+     .tag = "tokens"},
+    {"POST", "/v1/tokens", "token_create", "Make a service token; its text is shown once",
+     ACCESS_USER, .body = &token_make_view, .handle = token_make,
+     .answers = {{201, &token_made_view}}, .errors = "403", .tag = "tokens"},
+    {"DELETE", "/v1/tokens/{id}", "token_delete", "Delete a service token; it ends at once",
+     ACCESS_OWNER, .params = &token_path_view, .handle = token_delete, .answers = {{204}},
+     .errors = "404", .tag = "tokens"},
+};
+
+static const struct err_text texts[] = {
+    {"the cursor is not one that a list gave", "游标不是列表给出的"},
+    {0},
+};
+
+const struct module native_accounts_module = {
+    .name = "native-accounts",
+    .routes = routes,
+    .n_routes = ARRAY_LEN(routes),
+    .surface = &native_surface,
+    .texts = texts,
+};
