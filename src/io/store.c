@@ -19,9 +19,11 @@
 enum {
     READERS_DEFAULT = 4,
     QUEUE_DEFAULT = 4096,
-    GROUP_US = 5000,           /* a group takes no more in after this: it bounds the latency */
-    TRY_MAX = 25,              /* with store_back_off: about two seconds of conflicts */
-    GIVE_UP_US = 10 * 1000000, /* an engine that is away: from acceptance to ERR_UNAVAILABLE */
+    GROUP_US = 5000, /* a group takes no more in after this: it bounds the latency */
+    TRY_MAX = 25,    /* with store_back_off: about two seconds of conflicts */
+    ANSWER_US = 60 * 1000000,
+    TRY_LAST_US = 30 * 1000000, /* after acceptance: no new try, whatever the cause */
+    GIVE_UP_US = 10 * 1000000,  /* an engine that is away: from acceptance to ERR_UNAVAILABLE */
     POOL_WAIT_S = 10,
 };
 
@@ -214,7 +216,7 @@ static void run_alone(struct writer *wr, struct work *w)
         }
         if (alone_try(wr, w) != ERR_SERIALIZATION)
             break;
-        if (++tries == TRY_MAX) {
+        if (++tries == TRY_MAX || store_clock_us() > w->since_us + TRY_LAST_US) {
             err_wrap(&w->err, "the database did not take the change in %d tries", tries);
             w->err.kind = ERR_UNAVAILABLE;
             w->err.retry_after_s = 1;
@@ -524,6 +526,7 @@ int store_open(const struct store_config *config, struct store **out, struct err
     s->url = mem_strdup(url);
     s->readers_max = config->readers > 0 ? config->readers : READERS_DEFAULT;
     s->queue_max = config->queue_max > 0 ? config->queue_max : QUEUE_DEFAULT;
+    s->answer_us = ANSWER_US;
     s->last = &s->first;
     pthread_mutex_init(&s->single_lock, NULL);
     pthread_mutex_init(&s->queue_lock, NULL);

@@ -122,7 +122,8 @@ int tx_script(struct tx *tx, const char *script, struct err *e);
  * cursor (order, id) on. A row never appears before one that was already read so. On SQLite the
  * order is always 0 and everything is visible: one writer, so ids grow in commit order.
  * A transaction that stays open anywhere on the PostgreSQL server after it wrote holds the
- * boundary back. */
+ * boundary back. Orders are of one server: when a dump is restored into another one, set the
+ * column to 0 (all of it is older than whatever comes). */
 int tx_commit_order(struct tx *tx, int64_t *out, struct err *e);
 int tx_visible_below(struct tx *tx, int64_t *out, struct err *e);
 

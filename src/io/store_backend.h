@@ -121,7 +121,8 @@ struct store {
     void *engine_data;
     char *url;
     int readers_max, queue_max;
-    bool single; /* one connection for everything, under single_lock */
+    int64_t answer_us; /* how long a server may take for one statement */
+    bool single;       /* one connection for everything, under single_lock */
     pthread_mutex_t single_lock;
     _Atomic(void *) user;
 

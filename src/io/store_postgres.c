@@ -7,6 +7,8 @@
  *  - A connection that is lost before COMMIT was sent has written nothing: ERR_SERIALIZATION, run
  *    it again. One that is lost after that may have: the text says so and nothing is retried.
  *    (pg_xact_status() cannot tell: a number that was lost in a crash is used again.)
+ *  - A server that accepts and then says nothing holds a thread for store->answer_us at most,
+ *    except in scripts: a migration may take as long as it takes.
  *  - Texts of errors never hold the address, which may carry a password.
  */
 #include "io/store_backend.h"
@@ -17,6 +19,7 @@
 #include <errno.h>
 #include <libpq-fe.h>
 #include <math.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,6 +146,37 @@ static int pg_error(struct pg_conn *c, const PGresult *result, struct err *e)
     return err_set(e, kind, "database: %s", text);
 }
 
+/* The last result of what was sent, as PQexec() gives it, or NULL when the connection is lost or
+ * the server took longer than limit_us (0: none). */
+static PGresult *pg_answer(struct pg_conn *c, int sent, int64_t limit_us)
+{
+    PGresult *last = NULL;
+    int64_t until_us = store_clock_us() + limit_us;
+    bool lost = !sent;
+    while (!lost) {
+        if (!PQisBusy(c->pg)) {
+            PGresult *next = PQgetResult(c->pg);
+            if (next == NULL)
+                return last;
+            PQclear(last);
+            last = next;
+            continue;
+        }
+        struct pollfd fd = {PQsocket(c->pg), POLLIN, 0};
+        int64_t left_ms = limit_us > 0 ? (until_us - store_clock_us()) / 1000 + 1 : -1;
+        int n = limit_us > 0 && left_ms <= 0 ? 0 : poll(&fd, 1, (int)left_ms);
+        lost = n == 0 || (n < 0 && errno != EINTR) || (n > 0 && !PQconsumeInput(c->pg));
+    }
+    PQclear(last);
+    c->broken = true;
+    return NULL;
+}
+
+static PGresult *pg_exec(struct pg_conn *c, const char *sql)
+{
+    return pg_answer(c, PQsendQuery(c->pg, sql), c->base.store->answer_us);
+}
+
 /* Takes the result over. */
 static int pg_check(struct pg_conn *c, PGresult *result, struct err *e)
 {
@@ -240,10 +274,10 @@ static int pg_connect(struct store *s, bool write, struct conn **out, struct err
     /* A frozen process of ours must not keep locks for ever. */
     if (kind == OK)
         kind = pg_check(c,
-                        PQexec(c->pg, "SET client_min_messages = error; SET TIME ZONE 'UTC';"
-                                      "SET standard_conforming_strings = on;"
-                                      "SET bytea_output = 'hex'; SET extra_float_digits = 1;"
-                                      "SET idle_in_transaction_session_timeout = '60s'"),
+                        pg_exec(c, "SET client_min_messages = error; SET TIME ZONE 'UTC';"
+                                   "SET standard_conforming_strings = on;"
+                                   "SET bytea_output = 'hex'; SET extra_float_digits = 1;"
+                                   "SET idle_in_transaction_session_timeout = '60s'"),
                         e);
     if (kind != OK) {
         pg_disconnect(&c->base);
@@ -271,20 +305,20 @@ static int pg_begin(struct conn *base, bool write, struct err *e)
     c->xid = 0;
     if (c->stale || c->variants > VARIANTS_MAX) {
         pg_forget_statements(c);
-        int kind = pg_check(c, PQexec(c->pg, "DEALLOCATE ALL"), e);
+        int kind = pg_check(c, pg_exec(c, "DEALLOCATE ALL"), e);
         if (kind != OK)
             return kind;
     }
     return pg_check(c,
-                    PQexec(c->pg, write ? "BEGIN ISOLATION LEVEL SERIALIZABLE"
-                                        : "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+                    pg_exec(c, write ? "BEGIN ISOLATION LEVEL SERIALIZABLE"
+                                     : "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
                     e);
 }
 
 static int pg_commit(struct conn *base, struct err *e)
 {
     struct pg_conn *c = of(base);
-    PGresult *result = PQexec(c->pg, "COMMIT");
+    PGresult *result = pg_exec(c, "COMMIT");
     if (PQresultStatus(result) == PGRES_COMMAND_OK) {
         /* COMMIT of a failed transaction "succeeds" as ROLLBACK. */
         bool done = strcmp(PQcmdStatus(result), "COMMIT") == 0;
@@ -302,7 +336,7 @@ static int pg_commit(struct conn *base, struct err *e)
 static void pg_rollback(struct conn *base)
 {
     struct pg_conn *c = of(base);
-    if (!c->broken && pg_check(c, PQexec(c->pg, "ROLLBACK"), NULL) != OK)
+    if (!c->broken && pg_check(c, pg_exec(c, "ROLLBACK"), NULL) != OK)
         c->broken = true;
 }
 
@@ -330,7 +364,8 @@ static int variant_make(struct pg_conn *c, const char *sql, const enum value_typ
                        takes, sql);
     struct variant *v = mem_alloc(sizeof(*v));
     snprintf(v->name, sizeof(v->name), "s%d", ++c->variants);
-    int kind = pg_check(c, PQprepare(c->pg, v->name, buf_str(&text), (int)n, oids), e);
+    int sent = PQsendPrepare(c->pg, v->name, buf_str(&text), (int)n, oids);
+    int kind = pg_check(c, pg_answer(c, sent, c->base.store->answer_us), e);
     if (kind != OK) {
         mem_free(v);
         return kind;
@@ -403,7 +438,8 @@ static int pg_run(struct pg_conn *c, const char *sql, const struct value *args, 
             break;
         }
     }
-    PGresult *result = PQexecPrepared(c->pg, v->name, (int)n, values, lengths, formats, 0);
+    int sent = PQsendQueryPrepared(c->pg, v->name, (int)n, values, lengths, formats, 0);
+    PGresult *result = pg_answer(c, sent, c->base.store->answer_us);
     ExecStatusType status = PQresultStatus(result);
     if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)
         return pg_check(c, result, e);
@@ -509,7 +545,7 @@ static int pg_script(struct conn *base, const char *sql, struct err *e)
 {
     struct pg_conn *c = of(base);
     c->stale = true; /* what was prepared may speak of other tables now */
-    return pg_check(c, PQexec(c->pg, sql), e);
+    return pg_check(c, pg_answer(c, PQsendQuery(c->pg, sql), 0), e);
 }
 
 /* ---- order of commits ---- */
@@ -546,7 +582,7 @@ static int pg_hold(struct conn *base, int64_t key, struct err *e)
     char sql[128];
     snprintf(sql, sizeof(sql), "SET lock_timeout = '120s'; SELECT pg_advisory_lock(%lld)",
              (long long)key);
-    return pg_check(c, PQexec(c->pg, sql), e);
+    return pg_check(c, pg_answer(c, PQsendQuery(c->pg, sql), 0), e);
 }
 
 const struct engine engine_postgres = {

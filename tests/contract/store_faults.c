@@ -132,14 +132,22 @@ static int all_there(struct tx *tx, void *ctx, struct err *e)
     return OK;
 }
 
+/* DROVER_TEST_ROUNDS asks for more than the short form. */
+static int rounds_wanted(void)
+{
+    const char *wanted = getenv("DROVER_TEST_ROUNDS");
+    return wanted != NULL ? (int)strtol(wanted, NULL, 10) : ROUNDS;
+}
+
 static void kill_rounds(enum engine_kind kind)
 {
+    int rounds = rounds_wanted();
     struct fixture f;
     struct err e = {0};
     fixture_open(&f, kind, 0, 0);
     CHECK_OK(do_script(f.store, rows_twice, &e), &e);
     size_t total = 0;
-    for (int round = 0; round < ROUNDS; round++) {
+    for (int round = 0; round < rounds; round++) {
         store_close(f.store);
         f.store = NULL;
         struct acked acked = {0};
@@ -152,7 +160,7 @@ static void kill_rounds(enum engine_kind kind)
         total += acked.n;
         mem_free(acked.numbers);
     }
-    printf("# %d kills, %zu acknowledged writes\n", ROUNDS, total);
+    printf("# %d kills, %zu acknowledged writes\n", rounds, total);
     fixture_close(&f);
 }
 

@@ -2,6 +2,8 @@
  * other side of a connection can get wrong. */
 #include "store_fixture.h"
 
+#include "io/store_backend.h" /* a shorter patience than the real one */
+
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -345,6 +347,31 @@ TEST(postgres_a_line_cut_during_commit_is_told_as_unknown)
     shutdown(p.listener, SHUT_RDWR);
     pthread_join(p.thread, NULL);
     close(p.listener);
+    fixture_close(&f);
+}
+
+static int my_backend(struct tx *tx, void *ctx, struct err *e)
+{
+    return tx_int(tx, "SELECT pg_backend_pid()", NO_ARGS, ctx, NULL, e);
+}
+
+TEST(postgres_a_server_that_says_nothing_is_left)
+{
+    struct fixture f;
+    fixture_open(&f, ON_POSTGRES, 1, 0);
+    struct err e = {0};
+    CHECK_OK(do_script(f.store, events, &e), &e);
+    int64_t writer = 0, reader = 0, who = 1;
+    CHECK_OK(store_tx(f.store, my_backend, &writer, &e), &e);
+    CHECK_OK(store_read(f.store, my_backend, &reader, &e), &e);
+    CHECK(writer > 1 && reader > 1 && writer != reader);
+    f.store->answer_us = 300 * US_PER_MS;
+    CHECK_INT(kill((pid_t)writer, SIGSTOP), 0);
+    CHECK_INT(kill((pid_t)reader, SIGSTOP), 0);
+    CHECK_OK(store_tx(f.store, event_now, &who, &e), &e); /* by another connection */
+    CHECK_INT(ask(f.store, "SELECT count(*) FROM event"), 1);
+    kill((pid_t)writer, SIGCONT);
+    kill((pid_t)reader, SIGCONT);
     fixture_close(&f);
 }
 
