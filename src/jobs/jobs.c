@@ -57,7 +57,7 @@ RECORD(job_record, struct job, "jobs", MEMBER(struct job, id, T_ID, .prefix = "j
 RECORD(attempt_record, struct attempt, "job_attempts",
        MEMBER(struct attempt, id, T_ID, .prefix = "a"),
        MEMBER(struct attempt, job_id, T_ID, .prefix = "j"), MEMBER(struct attempt, number, T_INT),
-       MEMBER(struct attempt, node_id, T_ID, .prefix = "n"),
+       MEMBER(struct attempt, node_id, T_ID, .flags = M_NULL, .prefix = "n"),
        MEMBER(struct attempt, state, T_ENUM, .names = attempt_state_names),
        MEMBER(struct attempt, pid, T_INT, .flags = M_NULL),
        MEMBER(struct attempt, created_at, T_TIME),
@@ -93,7 +93,7 @@ static const struct migration jobs_migrations[] = {
          "CREATE INDEX jobs_owner ON jobs(owner, id);"
          "CREATE INDEX jobs_ended ON jobs(ended_at) WHERE ended_at IS NOT NULL;"
          "CREATE TABLE job_attempts(id $ID, job_id $INT NOT NULL REFERENCES jobs(id),"
-         " number $INT NOT NULL, node_id $INT NOT NULL, state $TEXT NOT NULL, pid $INT,"
+         " number $INT NOT NULL, node_id $INT, state $TEXT NOT NULL, pid $INT,"
          " created_at $INT NOT NULL, started_at $INT, ended_at $INT, log_bytes $INT,"
          " closed $INT NOT NULL, end_reason $TEXT, exit_code $INT, signal $INT, detail $TEXT,"
          " cpu_us $INT, max_rss_kib $INT);"
@@ -244,6 +244,7 @@ static const struct subscription jobs_subscriptions[] = {
 static const struct duty jobs_duties[] = {
     {.name = "nodes that are silent", .every_ms = 2000, .fn = jobs_check_nodes},
     {.name = "logs left open", .every_ms = 5000, .fn = jobs_close_attempts},
+    {.name = "jobs at providers", .every_ms = 500, .fn = jobs_follow_clouds},
 };
 const struct module jobs_module = {
     .name = "jobs",

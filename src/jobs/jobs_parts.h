@@ -52,4 +52,7 @@ int attempt_get(struct tx *tx, int64_t id, struct arena *a, struct attempt *out,
 int attempt_live(struct tx *tx, int64_t job, struct arena *a, struct attempt *out, bool *found,
                  struct err *e);
 
+/* cloud.c */
+void jobs_follow_clouds(struct house *h, void *state); /* duty */
+
 #endif

@@ -19,4 +19,7 @@ extern const struct module baremetal_gpu_module;
 extern const struct module native_jobs_module, native_fleet_module, native_system_module;
 extern const struct module common_module; /* /, /health, /ready, /metrics, documents */
 
+/* Static files, the live hub and whatever else hangs on the router. After house_start. */
+void surface_attach(struct house *h, struct router *r);
+
 #endif

@@ -1,0 +1,32 @@
+/* The list of rooms that are on, from the lowest to the highest. */
+#include "app/parts.h"
+
+#include "core/event.h"
+#include "core/router.h"
+#include "fleet/fleet.h"
+#include "identity/identity.h"
+#include "jobs/jobs.h"
+#include "providers/providers.h"
+#include "surface/surface.h"
+
+const struct module *const app_modules[] = {
+    &app_module,
+    &event_module,
+    &request_module,
+    &identity_module,
+    &fleet_module,
+    &jobs_module,
+    &providers_module,
+    /* routes */
+    &common_module,
+    &platform_accounts_module,
+    &platform_jobs_module,
+    &platform_live_module,
+    &training_gpu_module,
+    &baremetal_gpu_module,
+    &native_accounts_module,
+    &native_jobs_module,
+    &native_fleet_module,
+    &native_system_module,
+    NULL,
+};
