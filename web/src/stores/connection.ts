@@ -1,0 +1,85 @@
+/* Whether the server can be reached and whether live updates flow, for the thin bar at the top
+ * and for the age that stale data shows. */
+import { defineStore } from 'pinia'
+import { computed, onScopeDispose, ref, watch, type Ref } from 'vue'
+import { ApiError, post } from '@/api/client'
+import { Live, type LiveMessage, type LiveState } from '@/api/live'
+import type { Ticket } from '@/api/types'
+import { useSession } from './session'
+
+export const useConnection = defineStore('connection', () => {
+  const session = useSession()
+  const live = ref<LiveState>('idle')
+  const retryAtMs = ref<number | null>(null)
+  const reachable = ref(true)
+  const lastContactMs = ref(Date.now())
+  const troubleSinceMs = ref<number | null>(null)
+
+  async function ticketQuery(): Promise<string> {
+    try {
+      const { ticket } = await post<Ticket>('/v1/session/ticket')
+      return `?ticket=${encodeURIComponent(ticket)}`
+    } catch (error) {
+      // A server that trusts this address needs no ticket.
+      if (session.via === 'trusted' && error instanceof ApiError && !error.unreachable) return ''
+      throw error
+    }
+  }
+
+  const link = new Live({
+    async address() {
+      const query = await ticketQuery()
+      return `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/v1/ws${query}`
+    },
+    onState(state, retryAt) {
+      live.value = state
+      retryAtMs.value = retryAt
+      if (state === 'open' || state === 'idle') troubleSinceMs.value = null
+      else if (state === 'waiting') troubleSinceMs.value ??= Date.now()
+    },
+  })
+
+  watch(
+    () => session.state,
+    (state) => (state === 'in' ? link.start() : link.stop()),
+    { immediate: true },
+  )
+  window.addEventListener('online', () => link.retryNow())
+  document.addEventListener('visibilitychange', () => {
+    if (!document.hidden) link.retryNow()
+  })
+
+  const status = computed<'live' | 'polling' | 'lost'>(() =>
+    live.value === 'open' || live.value === 'idle' || troubleSinceMs.value === null
+      ? 'live'
+      : reachable.value
+        ? 'polling'
+        : 'lost',
+  )
+
+  function reached(ok: boolean): void {
+    reachable.value = ok
+    if (ok) lastContactMs.value = Date.now()
+  }
+
+  return { live, retryAtMs, reachable, lastContactMs, troubleSinceMs, status, link, reached, retryNow: () => link.retryNow() }
+})
+
+/** Subscribes while the component (or scope) lives; the topic may change or be null. */
+export function useTopic(
+  topic: Ref<string | null>,
+  onMessage: (message: LiveMessage) => void,
+  onResync: () => void,
+): void {
+  const connection = useConnection()
+  let leave: (() => void) | null = null
+  watch(
+    topic,
+    (name) => {
+      leave?.()
+      leave = name === null ? null : connection.link.subscribe(name, { onMessage, onResync })
+    },
+    { immediate: true },
+  )
+  onScopeDispose(() => leave?.())
+}
