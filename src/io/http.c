@@ -400,7 +400,7 @@ void http_server_stop(struct http_server *s)
     http_requests_stop(s);
     loop_stop(s->loop);
     for (int ms = 0; ms < STOP_FLUSH_MS && atomic_load(&s->n_active) > 0; ms += 5)
-        usleep(5000);
+        usleep(5000); /* allowed: at most STOP_FLUSH_MS, while nothing else is left to do */
     /* A request that began before `stopping` and had not suspended yet answers for itself, so
      * nothing is suspended here. */
     for (size_t i = 0; i < s->n_listening; i++) {

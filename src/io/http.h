@@ -30,9 +30,9 @@ struct http_server;
 struct http_request;
 
 struct http_listener {
-    const char *host;        /* IP literal; NULL with unix_path */
-    uint16_t port;           /* 0: the kernel chooses; see http_server_port() */
-    const char *unix_path;   /* a socket file, mode 0600 unless unix_mode says else */
+    const char *host;      /* IP literal; NULL with unix_path */
+    uint16_t port;         /* 0: the kernel chooses; see http_server_port() */
+    const char *unix_path; /* a socket file, mode 0600 unless unix_mode says else */
     unsigned unix_mode;
 };
 
@@ -51,11 +51,11 @@ struct http_config {
     struct http_listener listeners[6];
     size_t n_listeners;
     struct http_app app;
-    int threads;                  /* I/O threads per TCP listener; 0: default (2) */
-    int max_connections;          /* over all listeners; 0: default (20000) */
-    int idle_timeout_s;           /* of a connection between requests; 0: default (75) */
-    int head_timeout_s;           /* to send all headers (slow clients); 0: default (15) */
-    int body_timeout_s;           /* without a body byte; 0: default (30) */
+    int threads;         /* I/O threads per TCP listener; 0: default (2) */
+    int max_connections; /* over all listeners; 0: default (20000) */
+    int idle_timeout_s;  /* of a connection between requests; 0: default (75) */
+    int head_timeout_s;  /* to send all headers (slow clients); 0: default (15) */
+    int body_timeout_s;  /* without a body byte; 0: default (30) */
 };
 
 int http_server_start(const struct http_config *config, struct http_server **out, struct err *e);
@@ -69,18 +69,18 @@ void http_server_stats(const struct http_server *s, struct http_server_stats *ou
 
 /* ---- reading a request (any thread that holds it; valid until answered) ---- */
 
-const char *http_method(const struct http_request *q);        /* "HEAD" is told as "GET" */
+const char *http_method(const struct http_request *q); /* "HEAD" is told as "GET" */
 bool http_is_head(const struct http_request *q);
-const char *http_path(const struct http_request *q);          /* percent-decoded, no query */
-const char *http_target(const struct http_request *q);        /* as sent */
-const char *http_query(const struct http_request *q);         /* raw, "" when there is none */
+const char *http_path(const struct http_request *q);   /* percent-decoded, no query */
+const char *http_target(const struct http_request *q); /* as sent */
+const char *http_query(const struct http_request *q);  /* raw, "" when there is none */
 const char *http_header(const struct http_request *q, const char *name); /* NULL: not sent */
 const char *http_body(const struct http_request *q, size_t *n);          /* NUL-terminated */
 bool http_too_large(const struct http_request *q);
-const char *http_peer(const struct http_request *q);          /* "127.0.0.1", "::1", "unix" */
+const char *http_peer(const struct http_request *q); /* "127.0.0.1", "::1", "unix" */
 bool http_peer_unix(const struct http_request *q, uid_t *uid, pid_t *pid); /* peer credentials */
 size_t http_listener_index(const struct http_request *q);
-struct arena *http_arena(struct http_request *q);             /* goes with the request */
+struct arena *http_arena(struct http_request *q); /* goes with the request */
 void http_set_user(struct http_request *q, void *user);
 void *http_user(const struct http_request *q);
 
@@ -92,14 +92,14 @@ struct http_header_pair {
 enum { HTTP_HEADERS_MAX = 24 };
 struct http_answer {
     int status;
-    const char *type;                 /* Content-Type; NULL: no body */
-    struct http_header_pair headers[HTTP_HEADERS_MAX];   /* copied */
+    const char *type;                                  /* Content-Type; NULL: no body */
+    struct http_header_pair headers[HTTP_HEADERS_MAX]; /* copied */
     size_t n_headers;
-    const void *body;                 /* copied unless body_static */
+    const void *body; /* copied unless body_static */
     size_t n;
-    bool body_static;                 /* lives as long as the server */
-    bool etag;                        /* compute and compare a strong ETag of the body */
-    bool close;                       /* close the connection afterwards */
+    bool body_static; /* lives as long as the server */
+    bool etag;        /* compute and compare a strong ETag of the body */
+    bool close;       /* close the connection afterwards */
 };
 void http_respond(struct http_request *q, const struct http_answer *a);
 
@@ -107,7 +107,7 @@ void http_respond(struct http_request *q, const struct http_answer *a);
 
 struct http_stream;
 struct http_stream_ops {
-    void (*closed)(void *ctx);        /* once, on a server thread: the peer left or stop() */
+    void (*closed)(void *ctx); /* once, on a server thread: the peer left or stop() */
 };
 /* Answers with headers and keeps the body open. Never NULL; writing to a dead one is harmless. */
 struct http_stream *http_respond_stream(struct http_request *q, const struct http_answer *a,
