@@ -36,6 +36,9 @@ static const struct migration event_migrations[] = {
                " actor $TEXT NOT NULL, summary $TEXT NOT NULL, data $TEXT NOT NULL);"
                "CREATE INDEX events_source ON events(source_type, source_id, id);"
                "CREATE INDEX events_order ON events(tx, id);"},
+    {.id = 1003,
+     .name = "events by owner",
+     .script = "CREATE INDEX events_owner ON events(owner, tx, id);"},
     {0},
 };
 static const struct record *const event_records[] = {&event_record, NULL};
@@ -101,6 +104,52 @@ int event_read(struct tx *tx, struct event_pos after, int64_t limit, struct aren
                        " ORDER BY tx, id LIMIT ?4",
                        ARGS(v_int(after.tx), v_int(after.id), v_int(below), v_int(limit)), a, out,
                        e);
+}
+
+int event_list(struct tx *tx, const struct event_filter *f, struct arena *a, struct list *out,
+               struct err *e)
+{
+    int64_t below;
+    int rc = tx_visible_below(tx, &below, e);
+    if (rc != OK)
+        return rc;
+    struct value args[8];
+    size_t n = 0;
+    AUTO(buf) struct buf sql = {0};
+    args[n++] = v_int(below);
+    buf_adds(&sql, "WHERE tx < ?1");
+    if (f->after.tx > 0 || f->after.id > 0) {
+        args[n++] = v_int(f->after.tx);
+        args[n++] = v_int(f->after.id);
+        buf_printf(&sql, " AND (tx > ?%zu OR (tx = ?%zu AND id > ?%zu))", n - 1, n - 1, n);
+    }
+    if (f->source_type != NULL) {
+        args[n++] = v_text(f->source_type);
+        buf_printf(&sql, " AND source_type = ?%zu", n);
+    }
+    if (f->source_id != NULL) {
+        args[n++] = v_text(f->source_id);
+        buf_printf(&sql, " AND source_id = ?%zu", n);
+    }
+    if (f->owner >= 0) {
+        args[n++] = v_int(f->owner);
+        buf_printf(&sql, " AND owner = ?%zu", n);
+    }
+    args[n++] = v_int(f->limit);
+    const char *down = f->newest ? " DESC" : "";
+    buf_printf(&sql, " ORDER BY tx%s, id%s LIMIT ?%zu", down, down, n);
+    struct list l;
+    rc = record_list(tx, &event_record, sql_intern(buf_str(&sql), "", ""), args, n, a, &l, e);
+    if (rc != OK)
+        return rc;
+    struct event *items = l.items;
+    for (size_t i = 0; f->newest && i < l.n / 2; i++) {
+        struct event other = items[i];
+        items[i] = items[l.n - 1 - i];
+        items[l.n - 1 - i] = other;
+    }
+    *out = l;
+    return OK;
 }
 
 int event_tail(struct tx *tx, struct event_pos *out, struct err *e)

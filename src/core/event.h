@@ -46,6 +46,16 @@ bool event_pos_parse(const char *s, struct event_pos *out);
 /* Up to limit events after pos, in order, visible by the rule above. */
 int event_read(struct tx *tx, struct event_pos after, int64_t limit, struct arena *a,
                struct list *out, struct err *e);
+/* A part of the log for readers: what is set narrows it. In order; visible by the rule above. */
+struct event_filter {
+    struct event_pos after;
+    bool newest;                         /* the last `limit` of them instead of the first */
+    const char *source_type, *source_id; /* NULL: any */
+    int64_t owner;                       /* of their events only; negative: everyone's */
+    int64_t limit;
+};
+int event_list(struct tx *tx, const struct event_filter *f, struct arena *a, struct list *out,
+               struct err *e);
 /* The position after the newest visible event. */
 int event_tail(struct tx *tx, struct event_pos *out, struct err *e);
 

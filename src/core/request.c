@@ -121,6 +121,15 @@ static void add_cors(struct request *q, struct http_answer *a)
     a->headers[a->n_headers++] = (struct http_header_pair){"Vary", "Origin"};
 }
 
+static void add_headers(struct request *q, struct http_answer *a)
+{
+    a->headers[a->n_headers++] = (struct http_header_pair){"X-Request-ID", q->request_id};
+    a->headers[a->n_headers++] = (struct http_header_pair){"X-Content-Type-Options", "nosniff"};
+    for (size_t i = 0; i < q->n_headers; i++)
+        a->headers[a->n_headers++] = q->headers[i];
+    add_cors(q, a);
+}
+
 static void request_count(struct request *q, int status)
 {
     if (q->route == NULL)
@@ -154,13 +163,18 @@ static void request_send(struct request *q)
         log_error("requests", "%s %s: the answer is larger than %d bytes", http_method(q->http),
                   http_path(q->http), BUF_MAX_DEFAULT);
     }
-    a.headers[a.n_headers++] = (struct http_header_pair){"X-Request-ID", q->request_id};
-    a.headers[a.n_headers++] = (struct http_header_pair){"X-Content-Type-Options", "nosniff"};
-    for (size_t i = 0; i < q->n_headers; i++)
-        a.headers[a.n_headers++] = q->headers[i];
-    add_cors(q, &a);
+    add_headers(q, &a);
     request_count(q, a.status);
     http_respond(q->http, &a);
+}
+
+struct http_stream *request_stream(struct request *q, const char *type,
+                                   const struct http_stream_ops *ops, void *ctx)
+{
+    struct http_answer a = {.status = 200, .type = type};
+    add_headers(q, &a);
+    request_count(q, a.status);
+    return http_respond_stream(q->http, &a, ops, ctx);
 }
 
 static bool hidden_kind(enum err_kind kind)
@@ -372,8 +386,20 @@ static struct life *life_of(struct request *q)
 
 static void finish(struct request *q)
 {
-    if (!q->taken)
+    if (q->after != NULL)
+        q->after(q);
+    else
         request_send(q);
+}
+
+void request_done(struct request *q, const struct err *e)
+{
+    err_lang_set(q->lang);
+    if (e == NULL || e->kind == OK)
+        request_send(q);
+    else
+        request_fail(q, e);
+    err_lang_set(LANG_EN);
 }
 
 static int check_rate(struct request *q, struct err *e)
@@ -443,6 +469,7 @@ static int run_in_tx(struct tx *tx, void *ctx, struct err *e)
     buf_reset(&q->out);
     q->issues.n = 0;
     q->status = 0;
+    q->after = NULL;
     bool again = false;
     int rc = OK;
     if (l->idem_key != NULL)
@@ -546,10 +573,19 @@ static int read_idempotency(struct request *q, struct err *e)
 static int admit(struct request *q, bool fast, struct err *e)
 {
     int rc = OK;
+    bool live = q->route->flags & ROUTE_LIVE;
     if (q->router->authenticate != NULL)
         rc = q->router->authenticate(q->house, q, fast, &q->who, e);
+    if (live && rc == ERR_UNAUTHENTICATED) {
+        q->refused = ERR_FORBIDDEN;
+        return OK;
+    }
     if (rc == OK)
         rc = access_check(q->route->access, &q->who, q->route->permission, e);
+    if (live && (rc == ERR_UNAUTHENTICATED || rc == ERR_FORBIDDEN)) {
+        q->refused = (enum err_kind)rc;
+        rc = OK;
+    }
     return rc;
 }
 

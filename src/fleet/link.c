@@ -275,7 +275,6 @@ int fleet_link_accept(struct fleet *f, struct request *q, struct err *e)
     l->last = &l->first;
     atomic_init(&l->refs, 1);
     pthread_mutex_init(&l->lock, NULL);
-    q->taken = true;
     if (ws_accept(q->http, "drover-agent.1", &link_ws_ops, &limits, l, link_opened) == NULL)
         link_put(l);
     return OK;

@@ -507,6 +507,43 @@ int job_position(struct tx *tx, const struct job *j, int64_t *out, struct err *e
                   ARGS(v_text(j->provider), v_int(j->order_key), v_int(j->id)), out, NULL, e);
 }
 
+int job_positions(struct tx *tx, const struct list *jobs, int64_t *out, struct err *e)
+{
+    const struct job *j = jobs->items;
+    struct map at = {0}; /* id → place in the list + 1 */
+    char key[24], provider[64] = "";
+    for (size_t i = 0; i < jobs->n; i++) {
+        out[i] = -1;
+        if (j[i].state != JOB_QUEUED)
+            continue;
+        snprintf(key, sizeof(key), "%lld", (long long)j[i].id);
+        map_put(&at, key, (void *)(uintptr_t)(i + 1));
+    }
+    if (at.n == 0)
+        return OK;
+    size_t left = at.n;
+    int64_t ahead = 0;
+    struct rows *r = tx_query(tx,
+                              "SELECT provider, id FROM jobs WHERE state = 'queued'"
+                              " ORDER BY provider, order_key, id LIMIT ?1",
+                              ARGS(v_int(JOB_POSITIONS_MAX)));
+    while (left > 0 && rows_next(r)) {
+        if (strcmp(provider, row_text(r, 0)) != 0) {
+            snprintf(provider, sizeof(provider), "%s", row_text(r, 0));
+            ahead = 0;
+        }
+        snprintf(key, sizeof(key), "%lld", (long long)row_int(r, 1));
+        uintptr_t i = (uintptr_t)map_get(&at, key);
+        if (i > 0) {
+            out[i - 1] = ahead;
+            left--;
+        }
+        ahead++;
+    }
+    map_fini(&at);
+    return rows_end(r, e);
+}
+
 int job_attempts(struct tx *tx, int64_t job, struct arena *a, struct list *out, struct err *e)
 {
     return record_list(tx, &attempt_record, "WHERE job_id = ?1 ORDER BY number", ARGS(v_int(job)),

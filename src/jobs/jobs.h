@@ -141,6 +141,10 @@ int job_cancel(struct tx *tx, int64_t id, const struct principal *who, int64_t g
                struct arena *a, struct job *out, bool *changed, struct err *e);
 /* How many queued jobs go before it; -1 when it is not queued. */
 int job_position(struct tx *tx, const struct job *j, int64_t *out, struct err *e);
+/* The same for many jobs at once, by one walk over the front of the queue: -1 also for one that
+ * stands further back than JOB_POSITIONS_MAX. out has jobs->n places. */
+enum { JOB_POSITIONS_MAX = 20000 };
+int job_positions(struct tx *tx, const struct list *jobs, int64_t *out, struct err *e);
 int job_attempts(struct tx *tx, int64_t job, struct arena *a, struct list *out, struct err *e);
 
 struct job_filter {
