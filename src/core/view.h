@@ -79,12 +79,21 @@ struct view {
     {                                                                                              \
         .name = wire, .get = get_, .schema = schema_, __VA_ARGS__                                  \
     }
+/* A view that other files use (declare it in a header), and one of this file alone. */
 #define VIEW(ident, S, name_, record_, flags_, ...)                                                \
+    VIEW_PARTS_(ident, __VA_ARGS__);                                                               \
+    const struct view ident = VIEW_VALUE_(ident, S, name_, record_, flags_)
+#define LOCAL_VIEW(ident, S, name_, record_, flags_, ...)                                          \
+    VIEW_PARTS_(ident, __VA_ARGS__);                                                               \
+    static const struct view ident = VIEW_VALUE_(ident, S, name_, record_, flags_)
+#define VIEW_PARTS_(ident, ...)                                                                    \
     static const struct field ident##_raw[] = {__VA_ARGS__};                                       \
-    static struct field ident##_linked[ARRAY_LEN(ident##_raw)];                                    \
-    const struct view ident = {                                                                    \
-        name_,  sizeof(S), record_, ident##_raw, ident##_linked, ARRAY_LEN(ident##_raw),           \
-        flags_, NULL}
+    static struct field ident##_linked[ARRAY_LEN(ident##_raw)]
+#define VIEW_VALUE_(ident, S, name_, record_, flags_)                                              \
+    {                                                                                              \
+        name_, sizeof(S), record_, ident##_raw, ident##_linked, ARRAY_LEN(ident##_raw), flags_,    \
+            NULL                                                                                   \
+    }
 
 /* Resolves the fields against the record; harmless when called again. */
 int view_link(const struct view *v, struct err *e);
