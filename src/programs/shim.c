@@ -1,0 +1,37 @@
+/* drover-shim FOLDER supervises one attempt; drover-shim --launcher FD JOBS [padding] forks shims
+ * for an agent. See agent/shim/shim.h. */
+#include "agent/shim/shim.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int main(int argc, char **argv)
+{
+    /* Standard descriptors must exist, or the first pipe would become one of them. */
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+            return 1;
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        puts("drover-shim " DROVER_VERSION);
+        return 0;
+    }
+    if (argc >= 4 && strcmp(argv[1], "--launcher") == 0) {
+        int fd = atoi(argv[2]);
+        char *jobs = strdup(argv[3]);
+        if (fd < 3 || jobs == NULL)
+            return 2;
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+        char *end = argv[argc - 1] + strlen(argv[argc - 1]);
+        return launcher_main(fd, jobs, argv[0], (size_t)(end - argv[0]));
+    }
+    if (argc != 2 || argv[1][0] == '-') {
+        fputs("usage: drover-shim FOLDER\n"
+              "Supervises one attempt of a job; drover-agent starts it.\n",
+              stderr);
+        return 2;
+    }
+    return shim_main(argv[1]);
+}
