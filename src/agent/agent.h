@@ -1,0 +1,29 @@
+/* The node agent: takes attempts from a server over one outgoing WebSocket, has them supervised by
+ * shims, and tells the server what became of them, what they printed and how the host is.
+ *
+ * It holds no truth of its own: jobs outlive it, and a new agent finds everything again in DATA.
+ * Threads: agent_run() is the program's main loop. */
+#ifndef AGENT_AGENT_H
+#define AGENT_AGENT_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct agent_config {
+    const char *server_unix; /* path of the server's socket, or NULL */
+    const char *server_host; /* otherwise this host and port */
+    uint16_t server_port;
+    const char *token;   /* bearer credential; NULL: none */
+    const char *data;    /* folder; agent/ is made in it */
+    const char *gpu;     /* gpu_source_open() spec */
+    const char *name;    /* of the node; NULL: the host's name */
+    const char *shim;    /* path of drover-shim */
+    bool local;          /* belongs to a server on this host: ends with it when it is idle */
+    bool once_idle_exit; /* ends when all attempts it had are forgotten (tests) */
+};
+/* Returns OK when it was asked to end; ERR_CONFLICT when another agent has the folder. */
+int agent_run(const struct agent_config *config, struct err *e);
+
+#endif

@@ -1,0 +1,329 @@
+/* The link to the server. Both sides say what is, not what happened: after a reconnect everything
+ * that matters is said again and every message may come twice. The server sets the pace of logs:
+ * nothing is sent before it has said from where, and at most a window is unacknowledged. */
+#include "agent/node.h"
+
+#include "base/log.h"
+#include "base/str.h"
+#include "base/world.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+enum {
+    BACKOFF_LEAST_MS = 200,
+    BACKOFF_MOST_MS = 5000,
+    CONNECT_TIMEOUT_MS = 5000,
+    MESSAGE_MAX = 2 << 20,     /* from the server */
+    HELLO_ATTEMPTS_MAX = 1500, /* the rest follow as messages of their own */
+    FRAME_BYTES = 128 << 10,   /* of spool in one frame */
+    WINDOW_BYTES = 1 << 20,    /* unacknowledged, per attempt */
+    TURN_BYTES = 1 << 20,      /* of all logs before others get the loop */
+    SILENT_US = 45 * 1000000,
+    PING_US = 15 * 1000000
+};
+_Static_assert(FRAME_BYTES >= 65536 + 16, "a frame takes the longest record");
+
+void link_down(struct agent *g)
+{
+    if (g->ws == NULL)
+        return;
+    ws_client_close(g->ws);
+    g->ws = NULL;
+    g->welcome = false;
+    g->connect_at = mono_us() +
+                    (int64_t)(g->backoff_ms / 2 + (int)random_below((uint64_t)g->backoff_ms)) *
+                        1000;
+    g->backoff_ms = g->backoff_ms * 2 < BACKOFF_MOST_MS ? g->backoff_ms * 2 : BACKOFF_MOST_MS;
+    for (struct attempt *a = g->first; a != NULL; a = a->next)
+        a->ship = false;
+}
+
+static bool send_text(struct agent *g, const struct buf *text)
+{
+    struct err e;
+    if (g->ws == NULL)
+        return false;
+    if (!text->overflow && ws_client_send(g->ws, text->data, text->len, false, &e) == OK)
+        return true;
+    log_warning("agent", "the link broke while sending: %s", e.text);
+    link_down(g);
+    return false;
+}
+
+/* ---- connecting ---- */
+
+static void say_hello(struct agent *g)
+{
+    AUTO(buf) struct buf text = {0};
+    struct json j = json_to(&text);
+    gpu_sample(g->gpus, g->sample);
+    struct hello h = {.name = g->config->name != NULL ? g->config->name : g->host.name,
+                      .boot_id = g->boot_id,
+                      .gpu_note = g->sample->note[0] != '\0' ? g->sample->note : NULL,
+                      .host = &g->host,
+                      .groups = &g->groups};
+    hello_write(&h, &j);
+    size_t n = 0;
+    for (struct attempt *a = g->first; a != NULL; a = a->next) {
+        a->ship = false;
+        if (a->state == ATTEMPT_NEW)
+            continue;
+        a->report = n >= HELLO_ATTEMPTS_MAX;
+        if (n++ >= HELLO_ATTEMPTS_MAX)
+            continue;
+        json_open(&j, '{');
+        attempt_json(a, &j);
+        json_close(&j, '}');
+    }
+    json_close(&j, ']');
+    json_close(&j, '}');
+    send_text(g, &text);
+}
+
+static void connect_now(struct agent *g, int64_t now)
+{
+    struct err e;
+    const struct agent_config *c = g->config;
+    struct ws_client_config w = {.host = c->server_host,
+                                 .port = c->server_port,
+                                 .unix_path = c->server_unix,
+                                 .path = "/v1/agent/link",
+                                 .bearer = c->token,
+                                 .protocol = "drover-agent.1",
+                                 .timeout_ms = CONNECT_TIMEOUT_MS,
+                                 .message_max = MESSAGE_MAX};
+    if (ws_client_connect(&w, &g->ws, &e) != OK) {
+        g->ws = NULL;
+        if (g->backoff_ms >= BACKOFF_MOST_MS / 2)
+            log_info("agent", "no server yet: %s", e.text);
+        g->connect_at = now +
+                        (int64_t)(g->backoff_ms / 2 + (int)random_below((uint64_t)g->backoff_ms)) *
+                            1000;
+        g->backoff_ms = g->backoff_ms * 2 < BACKOFF_MOST_MS ? g->backoff_ms * 2 : BACKOFF_MOST_MS;
+        return;
+    }
+    g->heard_at = mono_us();
+    g->ping_at = g->heard_at + PING_US;
+    agent_watch_fd(g, ws_client_fd(g->ws), ON_LINK, 0);
+    say_hello(g);
+}
+
+void link_step(struct agent *g, int64_t now)
+{
+    struct err e;
+    if (g->ws == NULL && now >= g->connect_at)
+        connect_now(g, now);
+    if (g->ws == NULL)
+        return;
+    if (now - g->heard_at > SILENT_US) {
+        log_warning("agent", "the server has been silent for %d s: connecting again",
+                    SILENT_US / 1000000);
+        link_down(g);
+    } else if (now >= g->ping_at) {
+        g->ping_at = now + PING_US;
+        if (ws_client_ping(g->ws, &e) != OK)
+            link_down(g);
+    }
+}
+
+int64_t link_next(const struct agent *g)
+{
+    if (g->ws == NULL)
+        return g->connect_at;
+    return g->welcome && g->sample_at < g->ping_at ? g->sample_at : g->ping_at;
+}
+
+/* ---- what the server says ---- */
+
+static void refuse_old(struct agent *g, int64_t id, bool exactly)
+{
+    AUTO(buf) struct buf text = {0};
+    struct json j = json_to(&text);
+    struct attempt a = {.id = id,
+                        .state = exactly ? ATTEMPT_ENDED : ATTEMPT_REFUSED,
+                        .exit = {.reason = exactly ? END_SUPERVISOR_LOST : END_START_FAILED,
+                                 .code = -1,
+                                 .ended_us = now_us()}};
+    snprintf(a.exit.detail, sizeof(a.exit.detail), "%s",
+             exactly ? "this attempt has ended before and was forgotten: it does not run again"
+                     : "this attempt is older than the node remembers: it may have run already");
+    json_open(&j, '{');
+    json_ktext(&j, "type", "attempt");
+    attempt_json(&a, &j);
+    json_close(&j, '}');
+    send_text(g, &text);
+}
+
+static void on_start(struct agent *g, const struct message *m)
+{
+    struct err e;
+    bool exactly;
+    AUTO(buf) struct buf spec = {0};
+    struct attempt *a = agent_find(g, m->id);
+    if (a != NULL) {
+        a->report = true; /* said again: it may have missed the first answer */
+        return;
+    }
+    if (journal_forgotten(g->journal, m->id, &exactly)) {
+        refuse_old(g, m->id, exactly);
+        return;
+    }
+    a = agent_add(g, m->id);
+    a->ship = true;
+    snprintf(a->boot_id, sizeof(a->boot_id), "%s", g->boot_id);
+    int why = start_read(m->attempt, &g->groups, &g->user, a, &spec, &e);
+    int disk = why == OK ? attempt_prepare(&g->home, a, spec.data, spec.len) : 0;
+    if (disk != 0)
+        why = err_set(&e, ERR_FULL, "the node's disk does not take the job: %s", strerror(disk));
+    if (why != OK) {
+        a->n_gpus = 0;
+        attempt_end(&g->home, a, END_START_FAILED, "%s", e.text);
+    }
+    /* Refused is for good too: it is told once the journal has it. */
+    a->report = false;
+    journal_add(g->journal, why == OK ? JOURNAL_ACCEPTED : JOURNAL_REFUSED, m->id);
+    g->held_changed = true;
+}
+
+static void on_message(void *ctx, const char *data, size_t n, bool binary)
+{
+    struct agent *g = ctx;
+    struct message m;
+    struct err e;
+    if (binary || message_read(data, n, &m, &e) != OK) {
+        log_warning("agent", "a message of the server is not understood: %s",
+                    binary ? "it is binary" : e.text);
+        return;
+    }
+    struct attempt *a = m.kind == MESSAGE_START ? NULL : agent_find(g, m.id);
+    bool exactly = false;
+    switch (m.kind) {
+    case MESSAGE_WELCOME:
+        g->welcome = true;
+        g->bye = false;
+        g->backoff_ms = BACKOFF_LEAST_MS;
+        g->sample_us = m.sample_ms * 1000;
+        g->sample_at = mono_us();
+        gpu_source_interval(g->gpus, (int)m.sample_ms);
+        break;
+    case MESSAGE_START:
+        on_start(g, &m);
+        break;
+    case MESSAGE_STOP:
+        if (a != NULL)
+            attempt_stop(&g->home, a, m.why, m.grace_us);
+        else if (journal_forgotten(g->journal, m.id, &exactly) && exactly)
+            refuse_old(g, m.id, true);
+        break;
+    case MESSAGE_LOG_FROM:
+        if (a != NULL) {
+            uint64_t least = a->n_chunks > 0 ? a->chunks[0] : 0;
+            a->sent = a->acked = m.offset > least ? m.offset : least;
+            a->ship = a->more = true;
+        }
+        break;
+    case MESSAGE_LOG_ACK:
+        if (a != NULL && m.offset > a->acked) {
+            a->acked = m.offset;
+            attempt_free_log(&g->home, a, m.offset);
+        }
+        break;
+    case MESSAGE_FORGET:
+        if (a != NULL && attempt_live(a) && !a->forget)
+            attempt_stop(&g->home, a, STOP_CANCELLED, 0);
+        if (a != NULL)
+            a->forget = true;
+        break;
+    case MESSAGE_BYE:
+        g->bye = true;
+        break;
+    case MESSAGE_KINDS:
+        break;
+    }
+    message_fini(&m);
+}
+
+void link_read(struct agent *g)
+{
+    struct err e;
+    if (g->ws == NULL)
+        return;
+    g->heard_at = mono_us();
+    if (ws_client_pump(g->ws, on_message, g, &e) != OK) {
+        log_info("agent", "the link is down: %s", e.text);
+        link_down(g);
+    }
+}
+
+/* ---- what the agent says ---- */
+
+void link_reports(struct agent *g)
+{
+    for (struct attempt *a = g->first; a != NULL && g->ws != NULL; a = a->next) {
+        if (!a->report || a->state == ATTEMPT_NEW)
+            continue;
+        AUTO(buf) struct buf text = {0};
+        struct json j = json_to(&text);
+        json_open(&j, '{');
+        json_ktext(&j, "type", "attempt");
+        attempt_json(a, &j);
+        json_close(&j, '}');
+        if (send_text(g, &text))
+            a->report = false;
+    }
+}
+
+/* One frame of one attempt. Returns its bytes. */
+static size_t ship_one(struct agent *g, struct attempt *a)
+{
+    struct err e;
+    if (!a->ship || !a->more || a->state == ATTEMPT_NEW || a->sent - a->acked >= WINDOW_BYTES)
+        return 0;
+    size_t room = WINDOW_BYTES - (size_t)(a->sent - a->acked);
+    size_t n = attempt_read_log(&g->home, a, a->sent, g->frame + LOG_FRAME_HEAD, FRAME_BYTES);
+    if (n == 0) {
+        a->more = false; /* until the folder says that something was written */
+        return 0;
+    }
+    if (n > room)
+        return 0; /* the next acknowledgement makes room for whole records */
+    log_frame_head(a->id, a->sent, g->frame);
+    if (ws_client_send(g->ws, g->frame, LOG_FRAME_HEAD + n, true, &e) != OK) {
+        log_warning("agent", "the link broke while sending a log: %s", e.text);
+        link_down(g);
+        return 0;
+    }
+    a->sent += n;
+    return n;
+}
+
+bool link_ship(struct agent *g)
+{
+    size_t total = 0, idle = 0;
+    while (g->ws != NULL && g->welcome && idle < g->n && g->n > 0 && total < TURN_BYTES) {
+        struct attempt *a = g->ship_next != NULL ? g->ship_next : g->first;
+        g->ship_next = a->next;
+        size_t n = ship_one(g, a);
+        total += n;
+        idle = n > 0 ? 0 : idle + 1;
+    }
+    return total >= TURN_BYTES;
+}
+
+void link_sample(struct agent *g, int64_t now)
+{
+    AUTO(buf) struct buf text = {0};
+    struct json j = json_to(&text);
+    if (g->ws == NULL || !g->welcome || now < g->sample_at)
+        return;
+    /* On a fixed beat; beats that were missed are not made up for. */
+    g->sample_at += g->sample_us;
+    if (g->sample_at <= now)
+        g->sample_at = now + g->sample_us;
+    gpu_sample(g->gpus, g->sample);
+    sample_write(g->sample, &g->meter, g->path, &j);
+    send_text(g, &text);
+}

@@ -1,0 +1,66 @@
+/* The running agent's own state, shared by its loop (agent.c) and its link (link.c) only. */
+#ifndef AGENT_NODE_H
+#define AGENT_NODE_H
+
+#include "agent/agent.h"
+#include "agent/attempt.h"
+#include "agent/groups.h"
+#include "agent/host.h"
+#include "agent/journal.h"
+#include "agent/launch.h"
+#include "agent/message.h"
+#include "io/ws.h"
+
+struct agent {
+    const struct agent_config *config;
+    char *path, *jobs_path; /* DATA/agent, DATA/agent/jobs, absolute */
+    int dir, jobs, lock;
+    char boot_id[BOOT_ID_SIZE];
+    struct attempt_home home;
+    struct journal *journal;
+    struct groups groups;
+    struct host_facts host;
+    struct host_meter meter;
+    struct node_user user;
+    struct gpu_source *gpus;
+    struct gpu_sample *sample;
+    struct launcher launcher;
+    int64_t launcher_at; /* mono: not started again before */
+    bool launcher_full;
+
+    struct attempt *first; /* all attempts, newest first */
+    struct map by_id, by_watch;
+    size_t n;
+    bool held_changed; /* the set of GPUs that jobs hold */
+    bool had_any;
+    int64_t sync_at; /* mono: the journal is not tried again before */
+
+    int epoll, inotify, signals;
+    bool ending;     /* leave the loop */
+    int64_t look_at; /* mono: all files are looked at again */
+
+    /* link */
+    struct ws_client *ws;
+    bool welcome; /* this connection is the server's choice */
+    bool bye;     /* the server stops: an idle local agent ends */
+    int backoff_ms;
+    int64_t connect_at, heard_at, ping_at, sample_at; /* mono */
+    int64_t sample_us;                                /* between samples */
+    struct attempt *ship_next;                        /* whose turn it is to send its log */
+    uint8_t *frame;
+};
+
+struct attempt *agent_find(struct agent *g, int64_t id);
+struct attempt *agent_add(struct agent *g, int64_t id);
+void agent_watch_fd(struct agent *g, int fd, int what, int64_t id);
+enum { ON_LINK = 1, ON_LAUNCHER, ON_INOTIFY, ON_SIGNAL, ON_SHIM };
+
+void link_step(struct agent *g, int64_t now); /* connects, pings, finds silence */
+void link_read(struct agent *g);
+void link_reports(struct agent *g);
+bool link_ship(struct agent *g); /* true: there is more to send at once */
+void link_sample(struct agent *g, int64_t now);
+void link_down(struct agent *g);
+int64_t link_next(const struct agent *g); /* mono time of its next duty */
+
+#endif
