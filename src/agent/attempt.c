@@ -225,7 +225,7 @@ void attempt_recover(const struct attempt_home *h, struct attempt *a)
     if (dir >= 0 && spec_of(dir, &spec, &text)) {
         for (const char *at = spec.gpus; at != NULL && *at != '\0' && a->n_gpus < ATTEMPT_GPUS_MAX;
              at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
-            a->gpus[a->n_gpus++] = atoi(at);
+            a->gpus[a->n_gpus++] = (int)strtol(at, NULL, 10);
         spec_fini(&spec);
     }
     if (a->state == ATTEMPT_REFUSED) {

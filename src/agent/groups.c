@@ -110,7 +110,7 @@ static bool probe_kill(const char *group)
     for (int ms = 0; pid > 0 && ms < 1000 && !killed; ms++) {
         siginfo_t info = {0};
         cg_kill(group);
-        usleep(1000);
+        usleep(1000); /* allowed: at most a second, at start-up */
         if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG) == 0 && info.si_pid == pid) {
             if (info.si_code != CLD_KILLED)
                 return false;

@@ -74,7 +74,7 @@ static size_t proc_all(struct proc **out)
                 break;
             all = more;
         }
-        if (proc_read((pid_t)atoi(f->d_name), &all[n]))
+        if (proc_read((pid_t)strtol(f->d_name, NULL, 10), &all[n]))
             n++;
     }
     if (d != NULL)
@@ -185,7 +185,7 @@ static void cg_each(char path[PATH_SIZE], int depth, void (*fn)(const char *, vo
             len + 1 + strlen(f->d_name) + 1 > PATH_SIZE)
             continue;
         path[len] = '/';
-        strcpy(path + len + 1, f->d_name);
+        memcpy(path + len + 1, f->d_name, strlen(f->d_name) + 1);
         cg_each(path, depth + 1, fn, ctx);
         path[len] = '\0';
     }

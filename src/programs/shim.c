@@ -19,7 +19,7 @@ int main(int argc, char **argv)
         return 0;
     }
     if (argc >= 4 && strcmp(argv[1], "--launcher") == 0) {
-        int fd = atoi(argv[2]);
+        int fd = (int)strtol(argv[2], NULL, 10);
         char *jobs = strdup(argv[3]);
         if (fd < 3 || jobs == NULL)
             return 2;

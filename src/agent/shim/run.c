@@ -132,7 +132,7 @@ static int commit(struct shim *s)
     s->started.shim_ticks = proc_read(getpid(), &self) ? self.ticks : 0;
     boot_id_read(s->started.boot_id);
     if (s->started.boot_id[0] == '\0')
-        strcpy(s->started.boot_id, "-");
+        memcpy(s->started.boot_id, "-", 2);
     s->started_fd = slot_open(s->dir, s->started_name);
     s->exit_fd = s->started_fd >= 0 ? slot_open(s->dir, s->exit_name) : -1;
     int why = 0, n = started_format(&s->started, text);
@@ -486,8 +486,8 @@ static void write_exit(struct shim *s, struct exit_record *x)
             renameat(s->dir, s->exit_name, s->dir, FOLDER_EXIT) == 0)
             return;
         if (errno == ENOENT)
-            return; /* the folder was removed: nobody waits for it */
-        usleep(100 * 1000);
+            return;         /* the folder was removed: nobody waits for it */
+        usleep(100 * 1000); /* allowed: a disk that is full; nobody wakes us when it is not */
     }
 }
 
@@ -526,7 +526,7 @@ int shim_main(const char *folder)
     spooler_init(&s->spool, s->dir, (uint64_t)s->spec.log_max_bytes);
     /* Where the machine runs out of memory the job goes, not the one who can tell why. */
     cg_read("/proc/self", "oom_score_adj", score, sizeof(score));
-    s->oom_score = atoi(score);
+    s->oom_score = (int)strtol(score, NULL, 10);
     cg_write("/proc/self", "oom_score_adj", "-900");
 
     if (stop_read(s))
@@ -535,7 +535,8 @@ int shim_main(const char *folder)
         loop(s);
     judge(s, &x);
     for (int ms = 1; !limits_remove(&s->spec) && ms < 1000; ms *= 2)
-        usleep((useconds_t)ms * 1000); /* a killed process leaves its group a moment later */
+        usleep((useconds_t)ms *
+               1000); /* allowed: a killed process leaves its group a moment later */
     write_exit(s, &x);
     return 0;
 }
