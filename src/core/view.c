@@ -66,8 +66,9 @@ static bool field_null(const struct field *f, const void *at)
         return (f->flags & F_NULL) && ((const struct textmap *)at)->keys == NULL;
     case T_OBJECT:
         return (f->flags & F_POINTER) && *(void *const *)at == NULL;
-    case T_NONE:
     case T_BOOL:
+        return (f->flags & F_SOMETIMES) && !*(const bool *)at;
+    case T_NONE:
     case T_LIST:
         break;
     }

@@ -20,7 +20,7 @@
 enum {
     F_REQUIRED = 1,  /* must be sent */
     F_NULL = 2,      /* null is welcome; on output: may be null */
-    F_SOMETIMES = 4, /* output: left out when null */
+    F_SOMETIMES = 4, /* output: left out when null, or false */
     F_POINTER = 8,   /* T_OBJECT: the member is a pointer to the struct; NULL is null */
     F_EMAIL = 16,    /* T_TEXT: must look like an address (RFC 5321 sizes) */
     F_ANYCASE = 32,  /* T_ENUM: text in any case */

@@ -112,6 +112,7 @@ struct snap_gpu {
     const struct snap_process *processes;
     size_t n_processes;
     bool simulated;
+    int64_t created_at;
     int64_t at_us; /* of these values */
 };
 struct snap_node {

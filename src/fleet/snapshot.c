@@ -292,6 +292,7 @@ static int make_tx(struct tx *tx, void *ctx, struct err *e)
                                   .cuda = gpu[i].cuda,
                                   .simulated = gpu[i].simulated,
                                   .state = GPU_OFFLINE,
+                                  .created_at = gpu[i].created_at,
                                   .at_us = gpu[i].updated_at};
         s->simulated |= gpu[i].simulated;
     }
