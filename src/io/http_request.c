@@ -422,6 +422,15 @@ const char *http_header(const struct http_request *q, const char *name)
     return NULL;
 }
 
+const char *http_header_last(const struct http_request *q, const char *name)
+{
+    for (size_t i = q->n_fields; i > 0; i--) {
+        if (str_eq_nocase(q->fields[i - 1].name, name))
+            return q->fields[i - 1].value;
+    }
+    return NULL;
+}
+
 const char *http_body(const struct http_request *q, size_t *n)
 {
     if (n != NULL)
