@@ -171,7 +171,8 @@ static void by_place(const struct identity *id, const struct request *q, struct 
         .host = http_header(q->http, "Host"),
         .origin = http_header(q->http, "Origin"),
         .forwarded = was_forwarded(q->http),
-        .forwarded_for = http_header(q->http, "X-Forwarded-For"),
+        /* a line above the last one may be the client's own invention */
+        .forwarded_for = http_header_last(q->http, "X-Forwarded-For"),
     };
     if (trust_accepts(&id->trust, &f))
         local(VIA_TRUSTED, ROLE_OPERATOR, who);
