@@ -41,7 +41,20 @@ static void duty_work(void *ctx)
 {
     struct duty_run *d = ctx;
     d->duty->fn(d->house, d->house->states[d->module]);
+    pthread_mutex_lock(&d->house->duty_lock);
     atomic_store(&d->busy, false);
+    pthread_cond_broadcast(&d->house->duty_wake);
+    pthread_mutex_unlock(&d->house->duty_lock);
+}
+
+/* After the thread that starts them has ended: modules must not stop under a duty that runs. */
+static void duties_wait(struct house *h)
+{
+    pthread_mutex_lock(&h->duty_lock);
+    for (size_t i = 0; i < h->n_duties; i++)
+        while (atomic_load(&h->duties[i].busy))
+            pthread_cond_wait(&h->duty_wake, &h->duty_lock);
+    pthread_mutex_unlock(&h->duty_lock);
 }
 
 static void *duty_main(void *ctx)
@@ -165,6 +178,7 @@ void house_stop(struct house *h)
         pthread_mutex_unlock(&h->duty_lock);
         pthread_join(h->duty_thread, NULL);
         h->duty_thread_runs = false;
+        duties_wait(h);
     }
     if (h->bus != NULL)
         bus_stop(h->bus);
