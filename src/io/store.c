@@ -25,6 +25,7 @@ enum {
     TRY_LAST_US = 30 * 1000000, /* after acceptance: no new try, whatever the cause */
     GIVE_UP_US = 10 * 1000000,  /* an engine that is away: from acceptance to ERR_UNAVAILABLE */
     POOL_WAIT_S = 10,
+    QUIET_NS = 50 * 1000000, /* how long new reads wait for the end of those that run */
 };
 
 static _Thread_local bool writer_thread;
@@ -163,6 +164,33 @@ static struct work *group_run(struct writer *wr, struct work *first, struct err 
     return all;
 }
 
+/* SQLite's log can start from its beginning only at a moment at which nobody reads, and reads that
+ * overlap leave no such moment: it would grow for ever. So one is made, by letting new reads wait
+ * for those that run. One long read prevents it; then the next time will do. */
+static void make_quiet_and_tidy(struct writer *wr)
+{
+    struct store *s = wr->store;
+    s->engine->tidy(wr->conn, false);
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += QUIET_NS;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&s->pool_lock);
+    s->pool_paused = true;
+    int rc = 0;
+    while (s->pool_busy > 0 && rc == 0)
+        rc = pthread_cond_timedwait(&s->pool_wake, &s->pool_lock, &until);
+    bool quiet = s->pool_busy == 0;
+    pthread_mutex_unlock(&s->pool_lock);
+    if (quiet)
+        s->engine->tidy(wr->conn, true);
+    pthread_mutex_lock(&s->pool_lock);
+    s->pool_paused = false;
+    pthread_cond_broadcast(&s->pool_wake);
+    pthread_mutex_unlock(&s->pool_lock);
+}
+
 static void run_group(struct writer *wr, struct work *first)
 {
     struct store *s = wr->store;
@@ -179,6 +207,8 @@ static void run_group(struct writer *wr, struct work *first)
         work_finish(w);
         w = next;
     }
+    if (wr->conn != NULL && s->engine->crowded(wr->conn))
+        make_quiet_and_tidy(wr);
 }
 
 /* ---- one transaction alone, with tries ---- */
@@ -334,14 +364,15 @@ static int pool_take(struct store *s, struct conn **out, struct err *e)
     until.tv_sec += POOL_WAIT_S;
     pthread_mutex_lock(&s->pool_lock);
     int rc = 0;
-    while (s->pool == NULL && s->pool_open >= s->readers_max && rc == 0)
+    while ((s->pool_paused || (s->pool == NULL && s->pool_open >= s->readers_max)) && rc == 0)
         rc = pthread_cond_timedwait(&s->pool_wake, &s->pool_lock, &until);
-    struct conn *c = s->pool;
-    bool make = c == NULL && s->pool_open < s->readers_max;
+    struct conn *c = s->pool_paused ? NULL : s->pool;
+    bool make = c == NULL && !s->pool_paused && s->pool_open < s->readers_max;
     if (c != NULL)
         s->pool = c->next;
     else if (make)
         s->pool_open++;
+    s->pool_busy += c != NULL || make;
     pthread_mutex_unlock(&s->pool_lock);
     if (c == NULL && !make) {
         err_set(e, ERR_UNAVAILABLE, "overloaded: no connection for a read became free in %d s",
@@ -363,7 +394,8 @@ static void pool_give(struct store *s, struct conn *c)
     } else {
         s->pool_open--;
     }
-    pthread_cond_signal(&s->pool_wake);
+    s->pool_busy--;
+    pthread_cond_broadcast(&s->pool_wake); /* readers, or the writer that waits for quiet */
     pthread_mutex_unlock(&s->pool_lock);
 }
 

@@ -88,6 +88,11 @@ struct engine {
     const void *(*get_blob)(const struct rows *r, int col, size_t *n);
     int (*script)(struct conn *c, const char *sql, struct err *e);
 
+    /* NULL where there is nothing to do. crowded: the log is long enough for tidy(), which runs
+     * outside a transaction, first beside readers, then alone: no read runs. */
+    bool (*crowded)(struct conn *c);
+    void (*tidy)(struct conn *c, bool alone);
+
     int (*commit_order)(struct conn *c, int64_t *out, struct err *e);
     int (*visible_below)(struct conn *c, int64_t *out, struct err *e);
     /* Waits until no other process holds key; lasts until disconnect. NULL: open() has already
@@ -139,7 +144,9 @@ struct store {
     pthread_mutex_t pool_lock;
     pthread_cond_t pool_wake;
     struct conn *pool;
-    int pool_open; /* connections of the pool, in use or not */
+    int pool_open;    /* connections of the pool, in use or not */
+    int pool_busy;    /* in use */
+    bool pool_paused; /* no new read begins */
 
     _Atomic uint64_t commits, transactions, retries, failures, reads, busy_us;
 };

@@ -28,6 +28,7 @@ enum {
     GROUP_MAX = 256,       /* transactions under one commit */
     STATEMENTS_MAX = 2000, /* far above what the program has; bounds generated SQL */
     BUSY_MS = 5000,
+    LOG_PAGES = 1000, /* 4 MiB: the log is written back when it has grown by this */
 };
 
 struct database {
@@ -58,6 +59,7 @@ struct sqlite_conn {
     sqlite3_stmt *fixed[FIXED];
     struct map statements; /* SQL text → struct statement */
     bool reading;
+    int log_pages, log_tidied; /* of the log: now, and at the last try to write it back */
 };
 
 struct sqlite_rows {
@@ -225,6 +227,12 @@ static void sqlite_disconnect(struct conn *base)
     mem_free(c);
 }
 
+static int log_grew(void *arg, sqlite3 *db, const char *name, int pages)
+{
+    ((struct sqlite_conn *)arg)->log_pages = pages;
+    return SQLITE_OK;
+}
+
 static const char pragmas[] = "PRAGMA journal_mode=WAL;"
                               "PRAGMA synchronous=FULL;"
                               "PRAGMA foreign_keys=ON;"
@@ -247,6 +255,8 @@ static int sqlite_connect(struct store *s, bool write, struct conn **out, struct
     }
     if (rc == SQLITE_OK && !write)
         rc = sqlite3_exec(c->db, "PRAGMA query_only=ON", NULL, NULL, NULL);
+    if (write) /* in place of the checkpoint that SQLite would do inside a commit */
+        sqlite3_wal_hook(c->db, log_grew, c);
     for (int i = 0; i < FIXED && rc == SQLITE_OK; i++)
         rc = sqlite3_prepare_v3(c->db, fixed_sql[i], -1, SQLITE_PREPARE_PERSISTENT, &c->fixed[i],
                                 NULL);
@@ -263,6 +273,27 @@ static int sqlite_connect(struct store *s, bool write, struct conn **out, struct
 static bool sqlite_usable(struct conn *c)
 {
     return c->store->single || sqlite3_get_autocommit(of(c)->db) != 0;
+}
+
+/* ---- the log ---- */
+
+static bool sqlite_crowded(struct conn *base)
+{
+    struct sqlite_conn *c = of(base);
+    if (c->log_pages < c->log_tidied)
+        c->log_tidied = 0; /* it has started from its beginning */
+    return c->log_pages >= c->log_tidied + LOG_PAGES;
+}
+
+/* A failure (a full disk) costs nothing but a longer log: everything in it is durable. */
+static void sqlite_tidy(struct conn *base, bool alone)
+{
+    struct sqlite_conn *c = of(base);
+    int mode = alone ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE;
+    sqlite3_busy_timeout(c->db, 0); /* not for a reader that is another program */
+    sqlite3_wal_checkpoint_v2(c->db, "main", mode, NULL, NULL);
+    sqlite3_busy_timeout(c->db, BUSY_MS);
+    c->log_tidied = c->log_pages;
 }
 
 /* ---- transactions ---- */
@@ -544,6 +575,8 @@ const struct engine engine_sqlite = {
     .get_text = sqlite_get_text,
     .get_blob = sqlite_get_blob,
     .script = sqlite_script,
+    .crowded = sqlite_crowded,
+    .tidy = sqlite_tidy,
     .commit_order = sqlite_commit_order,
     .visible_below = sqlite_visible_below,
 };

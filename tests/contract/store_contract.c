@@ -2,6 +2,8 @@
  * are store_order.c, store_migrate.c and store_faults.c. */
 #include "store_fixture.h"
 
+#include <sys/stat.h>
+
 static const char things[] = "CREATE TABLE thing (id $ID, name $TEXT UNIQUE, n $INT, r $REAL,"
                              " b $BLOB);";
 
@@ -605,6 +607,64 @@ CONTRACT(readers_share_connections, 2, 0)
     struct store_stats st;
     store_stats(f->store, &st);
     CHECK_INT(st.reads, 8 * 50);
+}
+
+struct overlap {
+    pthread_t thread;
+    struct store *store;
+    atomic_bool stop;
+};
+
+static int read_slowly(struct tx *tx, void *ctx, struct err *e)
+{
+    int64_t n;
+    int kind = tx_int(tx, "SELECT count(*) FROM thing", NO_ARGS, &n, NULL, e);
+    usleep(2000);
+    return kind;
+}
+
+static void *overlap_main(void *arg)
+{
+    struct overlap *o = arg;
+    struct err e = {0};
+    while (!o->stop)
+        CHECK_OK(store_read(o->store, read_slowly, NULL, &e), &e);
+    return NULL;
+}
+
+static int write_much(struct tx *tx, void *ctx, struct err *e)
+{
+    static const char bytes[100 * 1000];
+    return tx_exec(tx, "INSERT INTO thing (b) VALUES (?1)", ARGS(v_blob(bytes, sizeof(bytes))),
+                   NULL, e);
+}
+
+/* SQLite starts its log anew only when nobody reads: reads that overlap must not keep it from
+ * that. */
+TEST(sqlite_the_log_stays_small_under_constant_reads)
+{
+    struct fixture f;
+    struct err e = {0};
+    fixture_open(&f, ON_SQLITE, 0, 0);
+    CHECK_OK(do_script(f.store, things, &e), &e);
+    struct overlap o[4];
+    for (size_t i = 0; i < ARRAY_LEN(o); i++) {
+        o[i] = (struct overlap){.store = f.store};
+        pthread_create(&o[i].thread, NULL, overlap_main, &o[i]);
+        usleep(500);
+    }
+    for (int i = 0; i < 250; i++)
+        CHECK_OK(store_tx(f.store, write_much, NULL, &e), &e);
+    for (size_t i = 0; i < ARRAY_LEN(o); i++)
+        o[i].stop = true;
+    for (size_t i = 0; i < ARRAY_LEN(o); i++)
+        pthread_join(o[i].thread, NULL);
+    char path[600];
+    struct stat st = {0};
+    snprintf(path, sizeof(path), "%s-wal", strstr(f.url, "///") + 3);
+    CHECK_INT(stat(path, &st), 0);
+    CHECK(st.st_size > 0 && st.st_size < 10 << 20); /* 25 MB were written */
+    fixture_close(&f);
 }
 
 /* ---- addresses ---- */
