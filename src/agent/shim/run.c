@@ -535,8 +535,7 @@ int shim_main(const char *folder)
         loop(s);
     judge(s, &x);
     for (int ms = 1; !limits_remove(&s->spec) && ms < 1000; ms *= 2)
-        usleep((useconds_t)ms *
-               1000); /* allowed: a killed process leaves its group a moment later */
+        usleep((useconds_t)ms * 1000); /* allowed: its processes leave the group a moment later */
     write_exit(s, &x);
     return 0;
 }
