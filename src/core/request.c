@@ -476,6 +476,8 @@ static int run_in_tx(struct tx *tx, void *ctx, struct err *e)
         rc = idem_replay(q, tx, &again, e);
     if (rc == OK && !again) {
         rc = q->route->handle(q, tx, e);
+        if (rc == REQUEST_TAKEN)
+            return rc;
         if (rc == OK && l->idem_key != NULL)
             rc = tx_exec(tx,
                          "INSERT INTO idempotency(owner, route, key, body_hash, status, answer, at)"
@@ -538,7 +540,7 @@ static void tx_done(void *ctx, const struct err *e)
     struct request *q = ctx;
     err_lang_set(q->lang);
     if (e->kind == OK)
-        finish(q);
+        request_send(q);
     else
         fail(q, e);
     err_lang_set(LANG_EN);
@@ -623,10 +625,14 @@ static void request_work(void *ctx)
     } else {
         rc = store_read(house_store(q->house), run_in_tx, q, &e);
     }
+    if (rc == REQUEST_TAKEN) {
+        err_lang_set(LANG_EN);
+        return;
+    }
 out:
     err_lang_set(q->lang);
     if (rc == OK)
-        finish(q);
+        request_send(q);
     else
         fail(q, &e);
     err_lang_set(LANG_EN);
@@ -726,8 +732,8 @@ void request_serve(void *ctx, struct http_request *http)
             if (rc == OK)
                 rc = q->route->memory(q, NULL, &e);
             if (rc == OK)
-                finish(q);
-            else
+                request_send(q);
+            else if (rc != REQUEST_TAKEN)
                 request_fail(q, &e);
             err_lang_set(LANG_EN);
             return;

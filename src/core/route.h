@@ -21,6 +21,10 @@
 #include "io/http.h"
 
 struct request;
+/* What a handler returns when it has answered by itself (a stream, an upgrade) or will do so
+ * later: from then on another thread may have ended the request, so nobody touches it any more.
+ * Not for handlers of write transactions. */
+enum { REQUEST_TAKEN = -1 };
 typedef int handler_fn(struct request *q, struct tx *tx, struct err *e);
 typedef int prepare_fn(struct request *q, struct err *e);
 

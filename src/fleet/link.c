@@ -277,7 +277,7 @@ int fleet_link_accept(struct fleet *f, struct request *q, struct err *e)
     pthread_mutex_init(&l->lock, NULL);
     if (ws_accept(q->http, "drover-agent.1", &link_ws_ops, &limits, l, link_opened) == NULL)
         link_put(l);
-    return OK;
+    return REQUEST_TAKEN;
 }
 
 bool fleet_send(struct fleet *f, int64_t node, const char *json, size_t n)
