@@ -384,14 +384,6 @@ static struct life *life_of(struct request *q)
     return (struct life *)q;
 }
 
-static void finish(struct request *q)
-{
-    if (q->after != NULL)
-        q->after(q);
-    else
-        request_send(q);
-}
-
 void request_done(struct request *q, const struct err *e)
 {
     err_lang_set(q->lang);
