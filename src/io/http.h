@@ -77,7 +77,7 @@ const char *http_query(const struct http_request *q);  /* raw, "" when there is 
 const char *http_header(const struct http_request *q, const char *name); /* NULL: not sent */
 /* The last line of that name: the one the nearest proxy wrote, when each adds its own. */
 const char *http_header_last(const struct http_request *q, const char *name);
-const char *http_body(const struct http_request *q, size_t *n);          /* NUL-terminated */
+const char *http_body(const struct http_request *q, size_t *n); /* NUL-terminated */
 bool http_too_large(const struct http_request *q);
 const char *http_peer(const struct http_request *q); /* "127.0.0.1", "::1", "unix" */
 bool http_peer_unix(const struct http_request *q, uid_t *uid, pid_t *pid); /* peer credentials */
