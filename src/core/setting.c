@@ -155,7 +155,26 @@ void setting_override(struct house *h, const char *name, const char *value)
     map_put(&h->overridden, name, h);
 }
 
-/* NAME=VALUE lines; # starts a comment line; quotes around the value are taken off. */
+/* The value of a line: in quotes as it is, else up to a blank and a # that start a comment. */
+static char *line_value(char *s)
+{
+    s += strspn(s, " \t");
+    if (*s == '"' || *s == '\'') {
+        char *close = strchr(s + 1, *s);
+        if (close != NULL && (close[1] == '\0' || isspace((unsigned char)close[1]))) {
+            *close = '\0';
+            return s + 1;
+        }
+    }
+    size_t end = 0;
+    for (size_t i = 0; s[i] != '\0' && !(s[i] == '#' && (i == 0 || i > end)); i++)
+        if (!isspace((unsigned char)s[i]))
+            end = i + 1;
+    s[end] = '\0';
+    return s;
+}
+
+/* NAME=VALUE lines, as .env.example has them. */
 static void read_env_file(struct map *into, const char *path)
 {
     FILE *f = fopen(path, "re");
@@ -163,23 +182,17 @@ static void read_env_file(struct map *into, const char *path)
         return;
     char *line = NULL;
     size_t cap = 0;
-    ssize_t n;
-    while ((n = getline(&line, &cap, f)) > 0) {
-        while (n > 0 && isspace((unsigned char)line[n - 1]))
-            line[--n] = '\0';
+    while (getline(&line, &cap, f) > 0) {
         char *name = line + strspn(line, " \t");
         if (strncmp(name, "export ", 7) == 0)
-            name += 7;
+            name += 7 + strspn(name + 7, " \t");
         char *eq = strchr(name, '=');
         if (*name == '#' || eq == NULL)
             continue;
+        char *value = line_value(eq + 1);
+        while (eq > name && isspace((unsigned char)eq[-1]))
+            eq--;
         *eq = '\0';
-        char *value = eq + 1;
-        size_t len = strlen(value);
-        if (len >= 2 && (value[0] == '"' || value[0] == '\'') && value[len - 1] == value[0]) {
-            value[len - 1] = '\0';
-            value++;
-        }
         for (char *c = name; *c != '\0'; c++)
             *c = (char)toupper((unsigned char)*c);
         mem_free(map_put(into, name, mem_strdup(value)));
@@ -199,6 +212,13 @@ static const char *from_environment(const char *name)
         low[i] = (char)tolower((unsigned char)name[i]);
     low[i] = '\0';
     return getenv(low);
+}
+
+/* NAME= says "the default" where nothing is no value at all; an empty list is one. */
+static bool says_nothing(const struct setting *s, const char *v)
+{
+    return *v == '\0' && s->type != SET_LIST && s->type != SET_BOOL &&
+           (s->type != SET_TEXT || s->def == NULL);
 }
 
 static int check_value(const struct setting *s, const char *v, struct err *e)
@@ -272,7 +292,7 @@ int settings_read(struct house *h, struct err *e)
         rest = names_again;
         while (v == NULL && (name = strsep(&rest, ",")) != NULL)
             v = map_get(&file, name);
-        if (v != NULL && map_get(&h->overridden, s->name) == NULL)
+        if (v != NULL && !says_nothing(s, v) && map_get(&h->overridden, s->name) == NULL)
             value_put(h, s->name, v);
         mem_free(names_again);
         const char *now = setting_text(h, s->name);
