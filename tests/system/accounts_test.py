@@ -5,6 +5,7 @@ rule that lets this machine in without a credential."""
 import glob
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import time
 import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lib import Server, WebSocket, case, check, finish, require, skip, until  # noqa: E402
+from lib import TOP, Server, WebSocket, case, check, finish, require, skip, until  # noqa: E402
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 PASSWORD = "correct-horse-1"
@@ -419,6 +420,14 @@ def main():
                 check(word in str(told), env, str(told))
             finally:
                 server.close()
+
+    server = Server()
+    shutil.copy(os.path.join(TOP, ".env.example"), os.path.join(server.home, ".env"))
+    with server:
+        with case("a copy of .env.example starts, and its comments are no signing key"):
+            with sqlite3.connect(f"file:{server.data}/database.db?mode=ro", uri=True) as db:
+                kept = db.execute("SELECT count(*) FROM settings WHERE name = 'signing_key'").fetchone()
+            check(kept == (1,), "the key was made, as SECRET_KEY is empty there")
 
     with Server() as server:
         with case("another key file does not open this database"):
