@@ -253,12 +253,22 @@ static int begin(struct agent *g, struct err *e)
     return OK;
 }
 
+static bool idle(const struct agent *g)
+{
+    for (const struct attempt *a = g->first; a != NULL; a = a->next)
+        if (attempt_live(a))
+            return false;
+    return true;
+}
+
 static void end(struct agent *g)
 {
     struct attempt *next;
     ws_client_close(g->ws);
     gpu_source_close(g->gpus);
     launcher_close(&g->launcher);
+    if (g->launcher.pid > 0 && idle(g)) /* it ends now; nobody else might wait for it */
+        waitpid(g->launcher.pid, NULL, 0);
     for (struct attempt *a = g->first; a != NULL; a = next) {
         next = a->next;
         attempt_destroy(a);
@@ -345,10 +355,13 @@ static void on_inotify(struct agent *g)
             memcpy(&ev, space + at, sizeof(ev));
             at += (ssize_t)(sizeof(ev) + ev.len);
             struct attempt *a = map_get(&g->by_watch, key_of(ev.wd, key));
+            const char *name = ev.len > 0 ? space + at - ev.len : "";
             if (ev.mask & IN_Q_OVERFLOW)
                 g->look_at = 0;
-            if (a != NULL)
-                a->dirty = a->more = true;
+            if (a != NULL && str_starts(name, "log."))
+                a->more = true;
+            else if (a != NULL && !str_starts(name, "e.")) /* the exit record before its rename */
+                a->dirty = true;
         }
 }
 
@@ -389,7 +402,7 @@ static void accept_new(struct agent *g, int64_t now)
     struct err e;
     bool any = false;
     for (struct attempt *a = g->first; a != NULL && !any; a = a->next)
-        any = a->state == ATTEMPT_NEW || (a->state == ATTEMPT_REFUSED && a->journal_us == 0);
+        any = a->journal_us == 0;
     if (!any || now < g->sync_at) {
         if (!any && journal_write(g->journal, &e) != OK) /* what was forgotten */
             log_error("agent", "%s", e.text);
@@ -523,14 +536,6 @@ static void tell_gpus(struct agent *g)
     gpu_source_held(g->gpus, held, n);
 }
 
-static bool idle(const struct agent *g)
-{
-    for (const struct attempt *a = g->first; a != NULL; a = a->next)
-        if (attempt_live(a))
-            return false;
-    return true;
-}
-
 static int wait_ms(struct agent *g, bool more)
 {
     int64_t next = g->look_at, now = mono_us();
@@ -546,7 +551,7 @@ static int wait_ms(struct agent *g, bool more)
             next = a->lose_at;
         if (a->launch == LAUNCH_WANTED && g->launcher.fd >= 0 && a->launch_at < next)
             next = g->launcher_full ? now + 1000 : a->launch_at;
-        if (a->state == ATTEMPT_NEW && g->sync_at < next)
+        if (a->journal_us == 0 && g->sync_at < next)
             next = g->sync_at;
     }
     int64_t ms = (next - now + 999) / 1000;

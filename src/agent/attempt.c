@@ -70,13 +70,14 @@ void attempt_end(const struct attempt_home *h, struct attempt *a, enum end_reaso
     va_end(ap);
     x.started_us = a->started.job_at_us;
     a->exit = x;
-    a->state = a->state == ATTEMPT_NEW ? ATTEMPT_REFUSED : ATTEMPT_ENDED;
+    bool never = a->state == ATTEMPT_NEW && reason == END_START_FAILED;
+    a->state = never ? ATTEMPT_REFUSED : ATTEMPT_ENDED;
     a->report = true;
     a->losing = false;
     a->launch = LAUNCH_NO;
     char text[EXIT_MAX], name[32];
     snprintf(name, sizeof(name), "%lld", (long long)a->id);
-    if (a->state == ATTEMPT_REFUSED)
+    if (never)
         mkdirat(h->dir, name, 0700);
     AUTO(fd) int dir = attempt_open(h, a->id);
     /* Without the record a later agent comes to the same end by itself. */

@@ -15,28 +15,40 @@
 enum {
     BACKOFF_LEAST_MS = 200,
     BACKOFF_MOST_MS = 5000,
+    BACKOFF_LOCAL_MS = 500, /* asking a socket of this host costs nobody anything */
     CONNECT_TIMEOUT_MS = 5000,
-    MESSAGE_MAX = 2 << 20,     /* from the server */
-    HELLO_ATTEMPTS_MAX = 1500, /* the rest follow as messages of their own */
-    FRAME_BYTES = 128 << 10,   /* of spool in one frame */
-    WINDOW_BYTES = 1 << 20,    /* unacknowledged, per attempt */
-    TURN_BYTES = 1 << 20,      /* of all logs before others get the loop */
+    MESSAGE_MAX = 2 << 20,      /* from the server */
+    HELLO_ATTEMPTS_MAX = 1500,  /* the rest follow as messages of their own */
+    FRAME_BYTES = 128 << 10,    /* of spool in one frame */
+    WINDOW_BYTES = 1 << 20,     /* unacknowledged, per attempt */
+    WINDOW_ALL_BYTES = 8 << 20, /* and of all together: what the server must hold of one node */
+    TURN_BYTES = 1 << 20,       /* of all logs before others get the loop */
     SILENT_US = 45 * 1000000,
     PING_US = 15 * 1000000
 };
 _Static_assert(FRAME_BYTES >= 65536 + 16, "a frame takes the longest record");
 
+/* The next try comes after the present back-off, give or take half of it, so that many agents do
+ * not come back to a server in one moment. */
+static void later(struct agent *g)
+{
+    int most = g->config->local ? BACKOFF_LOCAL_MS : BACKOFF_MOST_MS, ms = g->backoff_ms;
+    g->connect_at = mono_us() + (int64_t)(ms / 2 + (int)random_below((uint64_t)ms)) * 1000;
+    g->backoff_ms = ms * 2 < most ? ms * 2 : most;
+}
+
 void link_down(struct agent *g)
 {
     if (g->ws == NULL)
         return;
+    if (g->reading) { /* its own callback is on the stack: link_read() closes it */
+        g->broken = true;
+        return;
+    }
     ws_client_close(g->ws);
     g->ws = NULL;
-    g->welcome = false;
-    g->connect_at = mono_us() +
-                    (int64_t)(g->backoff_ms / 2 + (int)random_below((uint64_t)g->backoff_ms)) *
-                        1000;
-    g->backoff_ms = g->backoff_ms * 2 < BACKOFF_MOST_MS ? g->backoff_ms * 2 : BACKOFF_MOST_MS;
+    g->welcome = g->broken = false;
+    later(g);
     for (struct attempt *a = g->first; a != NULL; a = a->next)
         a->ship = false;
 }
@@ -44,7 +56,7 @@ void link_down(struct agent *g)
 static bool send_text(struct agent *g, const struct buf *text)
 {
     struct err e;
-    if (g->ws == NULL)
+    if (g->ws == NULL || g->broken)
         return false;
     if (!text->overflow && ws_client_send(g->ws, text->data, text->len, false, &e) == OK)
         return true;
@@ -69,7 +81,7 @@ static void say_hello(struct agent *g)
     size_t n = 0;
     for (struct attempt *a = g->first; a != NULL; a = a->next) {
         a->ship = false;
-        if (a->state == ATTEMPT_NEW)
+        if (a->journal_us == 0)
             continue;
         a->report = n >= HELLO_ATTEMPTS_MAX;
         if (n++ >= HELLO_ATTEMPTS_MAX)
@@ -83,7 +95,7 @@ static void say_hello(struct agent *g)
     send_text(g, &text);
 }
 
-static void connect_now(struct agent *g, int64_t now)
+static void connect_now(struct agent *g)
 {
     struct err e;
     const struct agent_config *c = g->config;
@@ -97,14 +109,12 @@ static void connect_now(struct agent *g, int64_t now)
                                  .message_max = MESSAGE_MAX};
     if (ws_client_connect(&w, &g->ws, &e) != OK) {
         g->ws = NULL;
-        if (g->backoff_ms >= BACKOFF_MOST_MS / 2)
+        if (++g->refused == 3) /* once, not at every try */
             log_info("agent", "no server yet: %s", e.text);
-        g->connect_at = now +
-                        (int64_t)(g->backoff_ms / 2 + (int)random_below((uint64_t)g->backoff_ms)) *
-                            1000;
-        g->backoff_ms = g->backoff_ms * 2 < BACKOFF_MOST_MS ? g->backoff_ms * 2 : BACKOFF_MOST_MS;
+        later(g);
         return;
     }
+    g->refused = 0;
     g->heard_at = mono_us();
     g->ping_at = g->heard_at + PING_US;
     agent_watch_fd(g, ws_client_fd(g->ws), ON_LINK, 0);
@@ -115,7 +125,7 @@ void link_step(struct agent *g, int64_t now)
 {
     struct err e;
     if (g->ws == NULL && now >= g->connect_at)
-        connect_now(g, now);
+        connect_now(g);
     if (g->ws == NULL)
         return;
     if (now - g->heard_at > SILENT_US) {
@@ -182,8 +192,6 @@ static void on_start(struct agent *g, const struct message *m)
         a->n_gpus = 0;
         attempt_end(&g->home, a, END_START_FAILED, "%s", e.text);
     }
-    /* Refused is for good too: it is told once the journal has it. */
-    a->report = false;
     journal_add(g->journal, why == OK ? JOURNAL_ACCEPTED : JOURNAL_REFUSED, m->id);
     g->held_changed = true;
 }
@@ -252,10 +260,13 @@ void link_read(struct agent *g)
     if (g->ws == NULL)
         return;
     g->heard_at = mono_us();
-    if (ws_client_pump(g->ws, on_message, g, &e) != OK) {
+    g->reading = true;
+    int k = ws_client_pump(g->ws, on_message, g, &e);
+    g->reading = false;
+    if (k != OK)
         log_info("agent", "the link is down: %s", e.text);
+    if (k != OK || g->broken)
         link_down(g);
-    }
 }
 
 /* ---- what the agent says ---- */
@@ -263,8 +274,8 @@ void link_read(struct agent *g)
 void link_reports(struct agent *g)
 {
     for (struct attempt *a = g->first; a != NULL && g->ws != NULL; a = a->next) {
-        if (!a->report || a->state == ATTEMPT_NEW)
-            continue;
+        if (!a->report || a->journal_us == 0)
+            continue; /* what is not durable here is not said */
         AUTO(buf) struct buf text = {0};
         struct json j = json_to(&text);
         json_open(&j, '{');
@@ -277,12 +288,17 @@ void link_reports(struct agent *g)
 }
 
 /* One frame of one attempt. Returns its bytes. */
-static size_t ship_one(struct agent *g, struct attempt *a)
+static size_t ship_one(struct agent *g, struct attempt *a, size_t *unacked)
 {
     struct err e;
-    if (!a->ship || !a->more || a->state == ATTEMPT_NEW || a->sent - a->acked >= WINDOW_BYTES)
+    if (!a->ship || !a->more || a->journal_us == 0)
         return 0;
-    size_t room = WINDOW_BYTES - (size_t)(a->sent - a->acked);
+    size_t used = a->sent > a->acked ? (size_t)(a->sent - a->acked) : 0;
+    size_t room = used < WINDOW_BYTES ? WINDOW_BYTES - used : 0;
+    if (room > WINDOW_ALL_BYTES - *unacked)
+        room = WINDOW_ALL_BYTES - *unacked;
+    if (room == 0)
+        return 0;
     size_t n = attempt_read_log(&g->home, a, a->sent, g->frame + LOG_FRAME_HEAD, FRAME_BYTES);
     if (n == 0) {
         a->more = false; /* until the folder says that something was written */
@@ -297,16 +313,22 @@ static size_t ship_one(struct agent *g, struct attempt *a)
         return 0;
     }
     a->sent += n;
+    *unacked += n;
     return n;
 }
 
 bool link_ship(struct agent *g)
 {
-    size_t total = 0, idle = 0;
+    size_t total = 0, idle = 0, unacked = 0;
+    for (const struct attempt *a = g->first; a != NULL; a = a->next)
+        if (a->ship && a->sent > a->acked)
+            unacked += (size_t)(a->sent - a->acked);
+    if (unacked > WINDOW_ALL_BYTES)
+        unacked = WINDOW_ALL_BYTES;
     while (g->ws != NULL && g->welcome && idle < g->n && g->n > 0 && total < TURN_BYTES) {
         struct attempt *a = g->ship_next != NULL ? g->ship_next : g->first;
         g->ship_next = a->next;
-        size_t n = ship_one(g, a);
+        size_t n = ship_one(g, a, &unacked);
         total += n;
         idle = n > 0 ? 0 : idle + 1;
     }

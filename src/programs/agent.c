@@ -99,7 +99,7 @@ int main(int argc, char **argv)
                                             {"version", no_argument, NULL, VERSION},
                                             {"help", no_argument, NULL, HELP},
                                             {0}};
-    struct agent_config c = {.gpu = "nvml"};
+    static struct agent_config c = {.gpu = "nvml"}; /* its texts live as long as the program */
     enum log_level level = LOG_INFO;
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;)
         switch (o) {

@@ -5,6 +5,7 @@ import base64
 import hashlib
 import json
 import os
+import queue
 import socket
 import struct
 import threading
@@ -17,7 +18,7 @@ class Link:
     """One accepted connection."""
 
     def __init__(self, server, sock):
-        self.server, self.sock, self.lock = server, sock, threading.Lock()
+        self.server, self.sock, self.out = server, sock, queue.SimpleQueue()
 
     def handshake(self):
         head = b""
@@ -62,12 +63,20 @@ class Link:
         head = bytes([0x80 | opcode])
         head += (bytes([n]) if n < 126 else b"\x7e" + struct.pack(">H", n) if n < 65536
                  else b"\x7f" + struct.pack(">Q", n))
-        with self.lock:
-            self.sock.sendall(head + data)
+        self.out.put(head + data)
+
+    def write(self):
+        """On a thread of its own: a server that stops reading while it writes could block both."""
+        try:
+            while data := self.out.get():
+                self.sock.sendall(data)
+        except OSError:
+            pass
 
     def run(self):
         try:
             self.handshake()
+            threading.Thread(target=self.write, daemon=True).start()
             whole, kind = b"", 0
             while True:
                 fin, op, data = self.frame()
@@ -83,6 +92,7 @@ class Link:
         except (OSError, ConnectionError):
             pass
         finally:
+            self.out.put(None)
             self.sock.close()
             self.server.gone(self)
 

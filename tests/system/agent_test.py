@@ -605,6 +605,7 @@ def leaving():
             node.server.start(i, sh("echo up; sleep 1"))
             require(node.server.wait(lambda: node.server.lines(i) == [b"up"], 5))
             node.server.tell(type="bye")
+            time.sleep(0.2)         # it is on its way by then
             node.server.close()
             time.sleep(0.3)
             check(node.process.poll() is None)

@@ -50,8 +50,8 @@ _Noreturn void child_exec(const struct spec *spec, const struct child_files *f)
     if (getppid() != f->shim)
         _exit(126);
     setsid();
-    for (int sig = 1; sig < NSIG; sig++)
-        signal(sig, SIG_DFL);
+    signal(SIGPIPE, SIG_DFL); /* those that the shim ignores */
+    signal(SIGXFSZ, SIG_DFL);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -64,7 +64,8 @@ _Noreturn void child_exec(const struct spec *spec, const struct child_files *f)
         fail(f->status, "cannot join the job's control group %.200s: %s", group, strerror(why));
     char score[16];
     snprintf(score, sizeof(score), "%d", f->oom_score);
-    cg_write("/proc/self", "oom_score_adj", score); /* the shim protects itself, not the job */
+    if (f->oom_score != NO_OOM_SCORE) /* the shim protects itself, not the job */
+        cg_write("/proc/self", "oom_score_adj", score);
 
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (null < 0 || dup2(null, 0) < 0 || dup2(f->out, 1) < 0 || dup2(f->err, 2) < 0)

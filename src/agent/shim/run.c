@@ -526,8 +526,8 @@ int shim_main(const char *folder)
     spooler_init(&s->spool, s->dir, (uint64_t)s->spec.log_max_bytes);
     /* Where the machine runs out of memory the job goes, not the one who can tell why. */
     cg_read("/proc/self", "oom_score_adj", score, sizeof(score));
-    s->oom_score = (int)strtol(score, NULL, 10);
-    cg_write("/proc/self", "oom_score_adj", "-900");
+    s->oom_score = cg_write("/proc/self", "oom_score_adj", "-900") ? (int)strtol(score, NULL, 10)
+                                                                   : NO_OOM_SCORE;
 
     if (stop_read(s))
         s->ending = BY_STOP; /* the request came first: it never runs */

@@ -85,12 +85,13 @@ bool limits_remove(const struct spec *spec);
 
 /* ---- the child's side ---- */
 
+enum { NO_OOM_SCORE = 10000 };
 struct child_files {
     int out, err; /* write ends */
     int status;   /* closes by exec; text of the failure otherwise */
     pid_t shim;
-    int oom_score;
-    bool in_tree; /* already in the tree's group */
+    int oom_score; /* to go back to; NO_OOM_SCORE: it was not changed */
+    bool in_tree;  /* already in the tree's group */
 };
 _Noreturn void child_exec(const struct spec *spec, const struct child_files *files);
 
