@@ -149,8 +149,9 @@ int main(int argc, char **argv)
         return fail("unexpected argument");
     if (c.data == NULL || (c.server_unix == NULL && c.server_host == NULL))
         return fail("--server and --data are needed");
+    static char *beside; /* lives as long as the program */
     if (c.shim == NULL)
-        c.shim = own_shim();
+        c.shim = beside = own_shim();
     if (access(c.shim, X_OK) != 0)
         return fail("drover-shim is not beside this program: build it, or name it with --shim");
     log_setup(level, false, NULL);
