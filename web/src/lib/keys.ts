@@ -15,6 +15,8 @@ export interface Action {
   always?: boolean
   /** Not offered in the palette. */
   hidden?: boolean
+  /** A second key for another action: works, but is not listed. */
+  twin?: boolean
 }
 
 const actions = shallowReactive(new Set<Action>())

@@ -286,6 +286,7 @@ export default {
     none: 'No tokens yet',
     noneText: 'With a token a script talks to the server without your password. From a terminal:',
     prefix: 'Begins with',
+    made: 'Made',
     used: 'Last used',
     never: 'never',
     expires: 'Ends',

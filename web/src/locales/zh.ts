@@ -288,6 +288,7 @@ const zh: Messages = {
     none: '还没有令牌',
     noneText: '有了令牌，脚本无需密码就能访问服务器。在终端里：',
     prefix: '开头',
+    made: '创建于',
     used: '上次使用',
     never: '从未',
     expires: '失效于',
