@@ -155,7 +155,7 @@ function newJob(spec, owner, createdMs = Date.now()) {
     id, uuid: randomUUID(), name: spec.name || spec.command[0].split('/').pop().slice(0, 255), kind: 'process', state: 'queued', reason: null,
     owner: owner.email, owner_id: owner.id, priority: spec.priority ?? 'normal', priority_value: 5, command: spec.command, env: spec.env ?? {},
     cwd: spec.cwd ?? null, image: null, gpus: spec.gpus ?? 0, gpu_type: spec.gpu_type ?? [], cpus: spec.cpus ?? null,
-    memory_mib: spec.memory_mib ?? null, time_limit_s: spec.time_limit_s ?? null, retries: spec.retries ?? 0, attempt: 1, labels: {},
+    memory_mib: spec.memory_mib ?? null, time_limit_s: spec.time_limit_s ?? null, retries: spec.retries ?? 0, attempt: 0, labels: {},
     node: null, node_name: null, gpu_ids: [], exit_code: null, signal: null, end_reason: null, created_at: iso(createdMs),
     started_at: null, ended_at: null, waited_s: null, ran_s: null, position: null, cost: null, currency: null, simulated: gpuCount > 0,
     log_lines: 0, events: [], step: 0,
@@ -170,7 +170,7 @@ function start(job, chosen, atMs = Date.now()) {
   const node = chosen[0] ? nodes.find((n) => n.id === chosen[0].node) : (nodes[0] ?? { id: 'n-1', name: 'local' })
   Object.assign(job, {
     state: 'running', started_at: iso(atMs), node: node.id, node_name: node.name, gpu_ids: chosen.map((g) => g.id),
-    waited_s: (atMs - Date.parse(job.created_at)) / 1000, reason: `running on ${node.name}`, position: null, cost: null,
+    waited_s: (atMs - Date.parse(job.created_at)) / 1000, reason: `running on ${node.name}`, position: null, attempt: 1,
   })
   for (const gpu of chosen) {
     gpu.state = 'leased'
@@ -358,7 +358,7 @@ function listJobs(user, url) {
     .filter((j) => sees(user, j))
     .filter((j) => wanted.length === 0 || wanted.includes(j.state))
     .filter((j) => owner === '' || owner === 'all' || j.owner_id === (owner === 'me' ? user.id : owner))
-    .filter((j) => q === '' || `${j.id} ${j.name} ${j.owner} ${j.command.join(' ')}`.toLowerCase().includes(q))
+    .filter((j) => q === '' || `${j.name} ${j.id}`.toLowerCase().includes(q))
     .sort((a, b) => (a.created_at < b.created_at ? 1 : -1))
   const page = paged(found, url)
   return { ...page, items: page.items.map(plain) }

@@ -37,7 +37,7 @@ export interface components {
       state: components['schemas']['JobState']
       reason: string | null
       owner: string
-      owner_id: string
+      owner_id: string | null
       priority: string
       priority_value: number
       command: string[]
@@ -67,7 +67,7 @@ export interface components {
       cost: number | null
       currency: string | null
       simulated: boolean
-      log_lines: number
+      log_lines: number | null
     }
     Line: {
       n: number
@@ -174,15 +174,15 @@ export interface components {
       created_at: string
       last_used_at: string | null
       expires_at: string | null
-      token?: string
     }
+    TokenMade: components['schemas']['Token'] & { token: string }
     Session: {
       access_token: string
       refresh_token: string
       expires_in: number
       user: components['schemas']['User']
     }
-    SessionInfo: {
+    WhoAmI: {
       user: components['schemas']['User'] | null
       via: 'unix' | 'session' | 'token' | 'trusted'
       role: string

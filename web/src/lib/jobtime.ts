@@ -7,7 +7,7 @@ export function waitedSeconds(job: Job, nowMs: number): number | null {
   if (created === null) return job.waited_s
   if (job.state === 'queued' || job.state === 'starting') {
     // A retry waits again from its own beginning, which only the server knows.
-    return job.attempt > 1 && job.waited_s !== null ? job.waited_s : Math.max(0, (nowMs - created) / 1000)
+    return job.attempt > 0 && job.state === 'queued' && job.waited_s !== null ? job.waited_s : Math.max(0, (nowMs - created) / 1000)
   }
   return job.waited_s
 }

@@ -33,8 +33,7 @@ export function jobMatches(job: Job, filter: JobFilter, me: string | null): bool
   if (filter.owner !== '' && filter.owner !== 'me' && filter.owner !== 'all' && job.owner_id !== filter.owner) return false
   if (filter.q !== '') {
     const q = filter.q.toLowerCase()
-    const text = `${job.id} ${job.name} ${job.owner} ${job.command.join(' ')}`.toLowerCase()
-    if (!text.includes(q)) return false
+    if (job.id !== q && job.uuid !== q && !job.name.toLowerCase().includes(q)) return false
   }
   return true
 }
@@ -119,6 +118,9 @@ function comesAfter(a: Line, b: Line): boolean {
   return a.attempt === b.attempt ? a.offset > b.offset : a.attempt > b.attempt
 }
 
+/* A line may be 100 MiB long; what is beyond this is only in the download. */
+const lineCharsMax = 16_384
+
 /** The lines of a log that are in memory: in order of attempt and offset, never more than `limit`. */
 export class LogWindow {
   lines: Line[] = []
@@ -144,10 +146,10 @@ export class LogWindow {
       if (last && last.n === line.n && last.attempt === line.attempt) {
         // The rest of a line that was shown unfinished: either the whole of it or its next piece.
         if (!last.partial) continue
-        const whole = line.offset === last.offset || line.text.startsWith(last.text)
-        this.lines[this.lines.length - 1] = whole ? line : { ...line, text: last.text + line.text }
+        const text = line.offset === last.offset ? line.text : last.text + line.text
+        this.lines[this.lines.length - 1] = { ...line, text: text.slice(0, lineCharsMax) }
       } else if (!last || comesAfter(line, last)) {
-        this.lines.push(line)
+        this.lines.push(line.text.length > lineCharsMax ? { ...line, text: line.text.slice(0, lineCharsMax) } : line)
       }
     }
     const over = this.lines.length - this.limit

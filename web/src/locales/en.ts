@@ -43,7 +43,7 @@ export default {
     go: 'Sign in',
     busy: 'Signing in…',
     ended: 'Your session has ended. Sign in to go on where you were.',
-    help: 'The first password is printed once when the server starts for the first time. On the server itself the command line needs none:',
+    help: 'The first password is printed once, when the server starts for the first time. On the server itself a new one is set with:',
   },
   state: {
     queued: 'queued',
@@ -115,7 +115,7 @@ export default {
   },
   jobs: {
     search: 'Search jobs',
-    searchHint: 'Name, id or command',
+    searchHint: 'Name or id',
     stateFilter: 'State',
     owner: 'Owner',
     everyone: 'Everyone',
@@ -192,7 +192,7 @@ export default {
     copy: 'Copy what is loaded',
     copied: 'Copied one line | Copied {n} lines',
     earlier: 'Load earlier output ({n} lines above)',
-    cut: ' … {n} more characters in the download',
+    cut: ' … the rest of this line is in the download',
     unseen: '{n} new line | {n} new lines',
     none: 'The job wrote no output.',
     noErr: 'Nothing on standard error.',
