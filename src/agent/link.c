@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -107,6 +108,13 @@ static void connect_now(struct agent *g)
                                  .protocol = "drover-agent.1",
                                  .timeout_ms = CONNECT_TIMEOUT_MS,
                                  .message_max = MESSAGE_MAX};
+    struct stat st;
+    if (fstat(g->dir, &st) == 0 && st.st_nlink == 0) {
+        /* whoever took the folder away has no use for us, and jobs could not be told any more */
+        log_info("agent", "the data folder is gone: ending");
+        g->ending = true;
+        return;
+    }
     if (ws_client_connect(&w, &g->ws, &e) != OK) {
         g->ws = NULL;
         if (++g->refused == 3) /* once, not at every try */

@@ -21,12 +21,9 @@ const struct module *const app_modules[] = {
     &common_module,
     &platform_accounts_module,
     &platform_jobs_module,
-    &platform_live_module,
     &training_gpu_module,
     &baremetal_gpu_module,
     &native_accounts_module,
-    &native_jobs_module,
-    &native_fleet_module,
-    &native_system_module,
+    &native_link_module,
     NULL,
 };

@@ -47,7 +47,8 @@ static int hand_over_tx(struct tx *tx, void *ctx, struct err *e)
     j.external_id = c->external_id;
     j.attempt++;
     j.simulated = c->ops->simulated;
-    struct attempt at = {.job_id = j.id,
+    struct attempt at = {.id = attempt_new_id(c->jobs),
+                         .job_id = j.id,
                          .number = j.attempt,
                          .state = ATTEMPT_RUNNING,
                          .pid = INT_NULL,
@@ -58,7 +59,7 @@ static int hand_over_tx(struct tx *tx, void *ctx, struct err *e)
                          .signal = INT_NULL,
                          .cpu_us = INT_NULL,
                          .max_rss_kib = INT_NULL};
-    rc = record_insert(tx, &attempt_record, &at, &at.id, e);
+    rc = record_insert(tx, &attempt_record, &at, NULL, e);
     if (rc == OK)
         rc = job_step(
             tx, &j, JOB_EV_PLACED, "scheduler",

@@ -17,6 +17,7 @@ struct jobs {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool due, stop, runs;
+    _Atomic int64_t last_attempt; /* see attempt_new_id */
 };
 
 enum { GRACE_DEFAULT_S = 10, UNREACHABLE_AFTER_US = 15 * 1000000 };
@@ -46,6 +47,9 @@ int job_event_emit(struct tx *tx, const struct job *j, const char *type, int fro
 /* What becomes of a job whose attempt has ended. *at is the attempt's row as it ended. */
 int job_attempt_ended(struct tx *tx, struct jobs *jobs, struct job *j, const struct attempt *at,
                       struct arena *a, struct err *e);
+/* A number that no store has ever given to another attempt: agents know attempts by it alone, and
+ * one folder of an agent may meet more than one database. The time in µs, made to rise. */
+int64_t attempt_new_id(struct jobs *jobs);
 int job_update(struct tx *tx, const struct job *j, struct err *e);
 int attempt_get(struct tx *tx, int64_t id, struct arena *a, struct attempt *out, bool *found,
                 struct err *e);

@@ -265,7 +265,8 @@ static int commit_placed(struct tx *tx, struct jobs *jobs, struct job *j, const 
     j->node_id = n->id;
     j->attempt++;
     j->simulated = simulated;
-    struct attempt at = {.job_id = j->id,
+    struct attempt at = {.id = attempt_new_id(jobs),
+                         .job_id = j->id,
                          .number = j->attempt,
                          .node_id = n->id,
                          .state = ATTEMPT_PLACED,
@@ -277,7 +278,7 @@ static int commit_placed(struct tx *tx, struct jobs *jobs, struct job *j, const 
                          .signal = INT_NULL,
                          .cpu_us = INT_NULL,
                          .max_rss_kib = INT_NULL};
-    if ((rc = record_insert(tx, &attempt_record, &at, &at.id, e)) != OK)
+    if ((rc = record_insert(tx, &attempt_record, &at, NULL, e)) != OK)
         return rc;
     rc = job_step(tx, j, JOB_EV_PLACED, "scheduler", arena_printf(a, "placed on %s", n->name), a,
                   e);

@@ -9,6 +9,7 @@
 #include "base/world.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -133,6 +134,17 @@ int job_step(struct tx *tx, struct job *j, enum job_event on, const char *actor,
 }
 
 /* ---- attempts ---- */
+
+int64_t attempt_new_id(struct jobs *jobs)
+{
+    int64_t last = atomic_load(&jobs->last_attempt), id;
+    do {
+        id = now_us();
+        if (id <= last)
+            id = last + 1;
+    } while (!atomic_compare_exchange_weak(&jobs->last_attempt, &last, id));
+    return id;
+}
 
 int attempt_get(struct tx *tx, int64_t id, struct arena *a, struct attempt *out, bool *found,
                 struct err *e)
