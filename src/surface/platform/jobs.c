@@ -772,7 +772,8 @@ static int cancel_task(struct request *q, struct tx *tx, struct err *e)
         return rc;
     q->audit_target = j.uuid;
     struct cancelled c = {j.uuid, "cancelled", "Task cancellation request sent"};
-    if (job_ended(j.state)) {
+    /* "cancelling" is an end here: this surface has no word for processes that are being ended */
+    if (job_ended(j.state) || j.state == JOB_CANCELLING) {
         c.status = task_words[j.state];
         c.message = arena_printf(q->arena, "Task is already in terminal state: %s", c.status);
     }
