@@ -22,6 +22,8 @@ int house_create(const struct module *const *modules, struct house **out, struct
     pthread_cond_init(&h->duty_wake, &attr);
     pthread_condattr_destroy(&attr);
     h->started_at = now_us();
+    err_translate_with(store_texts);
+    err_translate_with(core_texts);
     for (size_t i = 0; modules[i] != NULL; i++) {
         if (i >= MODULES_MAX) {
             house_destroy(h);

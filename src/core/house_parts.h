@@ -40,6 +40,8 @@ struct house {
     int64_t started_at;
 };
 
+extern const struct err_text core_texts[];
+
 void settings_collect(struct house *h);
 int settings_read(struct house *h, struct err *e);
 
