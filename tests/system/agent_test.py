@@ -419,6 +419,27 @@ def restarts(node):
         check(x["code"] == 2, x)
         a = require(node.server.ended(i))
         check(a["exit"]["code"] == 8, a)
+    with case("a request that waits in a launcher which nobody needs any more starts nothing twice"):
+        out = os.path.join(node.home, "waits")
+        for end in ("killed", "late"):
+            i = node.id()
+            launcher = node.launcher()
+            os.kill(launcher, signal.SIGSTOP)
+            node.server.start(i, sh(f"echo {i} >>{out}"))
+            require(node.server.state(i, "accepted"))
+            time.sleep(0.1)
+            if end == "killed":
+                os.kill(launcher, signal.SIGKILL)
+            else:
+                node.kill()
+                node.up()
+            a = require(node.server.ended(i))
+            check(a["exit"]["reason"] == "exited", a)
+            if end == "late":
+                os.kill(launcher, signal.SIGCONT)
+                until(lambda: (proc_stat(launcher) or {"state": "Z"})["state"] == "Z",
+                      what="the old launcher's end")
+        check(len(open(out).read().split()) == 2)
     with case("an attempt of an earlier boot is not run again"):
         i = node.id()
         node.server.start(i, ["sleep", "60"])
@@ -438,6 +459,71 @@ def restarts(node):
         node.up()
         a = require(node.server.ended(i))
         check(a["exit"]["reason"] == "node_rebooted", a)
+
+
+def traced(pid, step):
+    """Kills the next process that comes to this system call, `pid` or a child of it, once."""
+    tracer = subprocess.Popen(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=" + step, "-e",
+                               f"inject={step}:signal=KILL:when=1", "-p", str(pid)],
+                              stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 5
+    while time.monotonic() < end and tracer.poll() is None:
+        with open(f"/proc/{pid}/status") as f:
+            if f"TracerPid:\t{tracer.pid}\n" in f.read():
+                return tracer
+        time.sleep(0.01)
+    tracer.kill()
+    tracer.wait()
+    return None
+
+
+SHIM_STEPS = ("setsid", "signalfd4", "fallocate", "linkat", "mkdir", "epoll_create1", "clone3",
+              "epoll_wait", "wait4", "getrusage", "pwrite64", "renameat")
+AGENT_STEPS = ("mkdirat", "renameat", "pwrite64", "fdatasync", "inotify_add_watch", "sendto",
+               "pidfd_open", "inotify_rm_watch", "unlinkat")
+
+
+def each_step(node):
+    name = "kill -9 of shim and agent at each of their steps: at most one run, one end"
+    launcher = node.launcher()
+    tracer = traced(launcher, "sethostname") if shutil.which("strace") else None
+    if tracer is None:
+        return skip(name, "strace is not there or may not trace")
+    tracer.terminate()
+    tracer.wait()
+    with case(name):
+        out, ends = os.path.join(node.home, "steps"), {}
+        for who, steps in (("shim", SHIM_STEPS), ("agent", AGENT_STEPS)):
+            for step in steps:
+                empty(node)
+                i = node.id()
+                job = sh(f"echo {i} >>{out}; echo a{i}; sleep 0.15; echo b{i}")
+                tracer = require(traced(node.launcher() if who == "shim" else node.process.pid, step))
+                node.server.start(i, job)
+                if who == "shim":
+                    time.sleep(0.4)
+                    tracer.terminate()
+                else:
+                    try:
+                        node.process.wait(3)
+                    except subprocess.TimeoutExpired:
+                        tracer.terminate()
+                        node.kill()
+                    node.server.cut()
+                    tracer.wait()
+                    node.up()
+                    if i not in node.server.attempts:
+                        node.server.start(i, job)
+                tracer.wait()
+                a = require(node.server.ended(i, 20), step, node.server.attempts.get(i))
+                reason = a["exit"]["reason"]
+                ends[f"{who} {step}"] = reason
+                check(reason == "exited" or (who == "shim" and reason == "supervisor_lost"), step, a)
+                check(reason != "exited" or node.server.lines(i) == [b"a%d" % i, b"b%d" % i], step)
+        ran = open(out).read().split()
+        check(len(ran) == len(set(ran)), "run twice: %r" % [r for r in ran if ran.count(r) > 1])
+        lost = [s for s, r in ends.items() if r != "exited"]
+        note(f"{len(ends)} steps; after {', '.join(lost)} the attempt was lost, after the others it ran")
 
 
 def random_kills(node, rounds):
@@ -645,7 +731,7 @@ def speed():
 def main():
     only = sys.argv[1:]
     parts = {"exits": exits, "endings": endings, "output": output, "link": link, "restarts": restarts,
-             "random": lambda node: random_kills(node, ROUNDS)}
+             "steps": each_step, "random": lambda node: random_kills(node, ROUNDS)}
     with Node() as node:
         for name, part in parts.items():
             if not only or name in only:
