@@ -68,12 +68,19 @@ bool http_server_over(const struct http_server *server, int slack)
     return all > (size_t)(s->max_connections + slack);
 }
 
+/* The host's own command line and agent get in while the network is flooded. */
+int http_listening_slack(const struct http_listening *l)
+{
+    return l->unix_path != NULL ? HTTP_LOCAL_MAX : 0;
+}
+
 static enum MHD_Result on_accept(void *cls, const struct sockaddr *addr, socklen_t n)
 {
     struct http_listening *l = cls;
     struct http_server *s = l->server;
     /* A few over the limit are let in, to be told so. */
-    return atomic_load(&s->stopping) || http_server_over(s, HTTP_OVER_MAX - 1) ? MHD_NO : MHD_YES;
+    int slack = HTTP_OVER_MAX - 1 + http_listening_slack(l);
+    return atomic_load(&s->stopping) || http_server_over(s, slack) ? MHD_NO : MHD_YES;
 }
 
 /* ---- connections ---- */
@@ -305,7 +312,8 @@ static int listener_start(struct http_server *s, const struct http_config *c, si
         threads = 1;
     /* The library divides its limit among its threads, and a thread may get all: the real
      * limit is ours, over all listeners. */
-    unsigned limit = (unsigned)(s->max_connections + HTTP_OVER_MAX) * (unsigned)threads;
+    unsigned limit = (unsigned)(s->max_connections + HTTP_OVER_MAX + HTTP_LOCAL_MAX) *
+                     (unsigned)threads;
     unsigned idle_s = (unsigned)(c->idle_timeout_s > 0 ? c->idle_timeout_s : DEFAULT_IDLE_S);
     unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_USE_ITC |
                      MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO;

@@ -20,8 +20,10 @@ struct MHD_Daemon;
 struct MHD_Response;
 
 enum {
-    HTTP_POOL_BYTES = 8 << 10, /* a connection's memory; bounds a request's head */
-    HTTP_DRAIN_MAX = 8 << 20,  /* unwelcome body bytes read before the door is shut */
+    HTTP_POOL_BYTES = 8 << 10,   /* a connection's memory; bounds a request's head */
+    HTTP_ANSWER_HEAD_MAX = 2560, /* of it, kept free for the answer's head */
+    HTTP_LOCAL_MAX = 128,        /* connections over the limit for the unix socket */
+    HTTP_DRAIN_MAX = 8 << 20,    /* unwelcome body bytes read before the door is shut */
     HTTP_STREAM_BACKLOG_MAX = 1 << 20,
     HTTP_GZIP_MIN = 1 << 10,
     HTTP_OVER_MAX = 64, /* connections over the limit that still get a 503 */
@@ -122,6 +124,7 @@ struct http_request {
 void http_server_unref(struct http_server *s);
 /* Whether more connections are open than max_connections + slack. */
 bool http_server_over(const struct http_server *s, int slack);
+int http_listening_slack(const struct http_listening *l);
 
 /* http_request.c. The answer of a request is set: hand it to the connection, let the request go. */
 void http_request_answered(struct http_request *q);

@@ -132,15 +132,30 @@ static enum MHD_Result plain(struct http_request *q, struct MHD_Connection *mhd,
     return result;
 }
 
-/* In the middle of a body the library takes no answer; nothing has been sent, so ours can go
- * straight to the socket before it is closed. */
-static enum MHD_Result slam(struct http_request *q)
+/* Where the library takes no answer, in the middle of a body, or has no room for one: nothing has
+ * been sent, so ours can go straight to the socket before it is closed. */
+static enum MHD_Result slam(struct http_request *q, const char *status)
 {
-    static const char answer[] = "HTTP/1.1 413 Content Too Large\r\n"
-                                 "Connection: close\r\nContent-Length: 0\r\n\r\n";
+    char answer[120];
+    int n = snprintf(answer, sizeof(answer),
+                     "HTTP/1.1 %s\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", status);
     atomic_fetch_add(&q->server->refused, 1);
-    (void)!send(q->conn->fd, answer, sizeof(answer) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    (void)!send(q->conn->fd, answer, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
     return MHD_NO;
+}
+
+/* The library keeps the request's head, a record for each header and query argument, and the
+ * head of the answer in one pool: a request may not use so much that no answer fits. */
+static bool leaves_room(struct http_request *q)
+{
+    enum { RECORD_BYTES = 64 };
+    const union MHD_ConnectionInfo *head = MHD_get_connection_info(
+        q->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    int records = MHD_get_connection_values(
+        q->mhd, MHD_HEADER_KIND | MHD_GET_ARGUMENT_KIND | MHD_COOKIE_KIND, NULL, NULL);
+    size_t used = head != NULL ? head->header_size : 0;
+    used += (size_t)(records > 0 ? records : 0) * RECORD_BYTES;
+    return used + HTTP_ANSWER_HEAD_MAX <= HTTP_POOL_BYTES;
 }
 
 /* ---- the head ---- */
@@ -325,12 +340,14 @@ static enum MHD_Result begin(struct http_request *q, const char *method, const c
     struct http_server *s = q->server;
     struct http_guard guard;
     atomic_fetch_add(&s->requests, 1);
+    if (!leaves_room(q))
+        return slam(q, "431 Request Header Fields Too Large");
     const char *fault = read_head(q, method, version, &guard);
     if (fault != NULL)
         return plain(q, q->mhd, 400, fault);
     if (atomic_load(&s->stopping))
         return plain(q, q->mhd, 503, "The server is stopping.");
-    if (http_server_over(s, 0))
+    if (http_server_over(s, http_listening_slack(q->conn->listening)))
         return plain(q, q->mhd, 503, "Too many connections.");
 
     bool has_body = guard.codings > 0 || guard.length > 0;
@@ -360,7 +377,7 @@ static enum MHD_Result take_body(struct http_request *q, const char *data, size_
     }
     if (q->draining) {
         q->drained += (int64_t)n;
-        return q->drained <= HTTP_DRAIN_MAX ? MHD_YES : slam(q);
+        return q->drained <= HTTP_DRAIN_MAX ? MHD_YES : slam(q, "413 Content Too Large");
     }
     if (q->body.max == 0)
         q->body.max = (size_t)q->welcome;

@@ -90,6 +90,9 @@ static void app_serve(void *ctx, struct http_request *q)
         struct http_answer head = {.status = 200, .type = "text/event-stream"};
         stream = http_respond_stream(q, &head, &stream_ops, NULL);
         atomic_fetch_add(&held_n, 1);
+    } else if (strcmp(path, "/storm-stream") == 0) {
+        struct http_answer head = {.status = 200, .type = "text/event-stream", .body = "x", .n = 1};
+        http_stream_end(http_respond_stream(q, &head, NULL, NULL));
     } else if (strcmp(path, "/who") == 0) {
         uid_t uid = 12345;
         pid_t pid = 0;
@@ -404,6 +407,33 @@ TEST(heads_have_a_limit)
     r = ask(request);
     CHECK_INT(r->status, 200);
     reply_free(r);
+    down();
+}
+
+TEST(a_head_of_any_size_gets_an_answer)
+{
+    up();
+    int n200 = 0, n431 = 0;
+    for (int size = 200; size<8600; size += size> 5000 ? 20 : 200) {
+        for (int many = 0; many < 2; many++) {
+            char request[9000];
+            int n = snprintf(request, sizeof(request), "GET /json HTTP/1.1\r\n" HOST);
+            while (n < size) {
+                int part = many ? 60 : size - n;
+                n += snprintf(request + n, sizeof(request) - (size_t)n, "X-%d: %.*s\r\n", n, part,
+                              page);
+            }
+            snprintf(request + n, sizeof(request) - (size_t)n, "\r\n");
+            struct reply *r = ask(request);
+            n200 += r->status == 200;
+            n431 += r->status == 431;
+            if (r->status != 200 && r->status != 431)
+                FAIL_("a head of %d bytes (%s) is answered %d", n, many ? "many" : "one",
+                      r->status);
+            reply_free(r);
+        }
+    }
+    CHECK(n200 > 30 && n431 > 30);
     down();
 }
 
@@ -826,6 +856,13 @@ TEST(too_many_connections_are_told_so)
     for (int i = 0; i < 200; i++)
         fds[i] = dial(port);
     usleep(100000);
+    /* The host itself is let in all the same. */
+    int local = dial_unix(socket_path);
+    puts_to(local, "GET /x HTTP/1.1\r\n" HOST "\r\n");
+    struct reply *own = get_reply(local);
+    CHECK_INT(own->status, 200);
+    reply_free(own);
+    close(local);
     for (int i = 0; i < 200; i++)
         puts_to(fds[i], "GET /x HTTP/1.1\r\n" HOST "\r\n");
     for (int i = 0; i < 200; i++) {
@@ -849,6 +886,68 @@ TEST(too_many_connections_are_told_so)
     CHECK_INT(r->status, 200);
     reply_free(r);
     down();
+}
+
+/* ---- everything at once ---- */
+
+static atomic_bool storm_over;
+
+static void *storm_client(void *ctx)
+{
+    static const char *const requests[] = {
+        "GET /late HTTP/1.1\r\n" HOST "\r\n",
+        "GET /json HTTP/1.1\r\n" HOST "Accept-Encoding: gzip\r\n\r\n",
+        "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 10\r\n\r\n0123456789",
+        "POST /small HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n14\r\n"
+        "01234567890123456789\r\n0\r\n\r\n",
+        "GET /page HTTP/1.1\r\n" HOST "\r\n",
+        "GET /storm-stream HTTP/1.1\r\n" HOST "\r\n",
+        "BAD\r\n\r\n",
+    };
+    uint32_t state = (uint32_t)(uintptr_t)ctx;
+    while (!atomic_load(&storm_over)) {
+        int fd = dial(port);
+        for (int i = 0; fd >= 0 && i < 5; i++) {
+            state = state * 1664525 + 1013904223;
+            const char *request = requests[(state >> 16) % ARRAY_LEN(requests)];
+            /* Some leave half way, some do not wait for the answer. */
+            size_t n = strlen(request), part = (state >> 8) % 7 == 0 ? n / 2 : n;
+            put(fd, request, part);
+            char some[600];
+            if ((state >> 12) % 3 != 0)
+                (void)!recv(fd, some, sizeof(some), (state >> 13) % 2 ? MSG_DONTWAIT : 0);
+            if (part < n)
+                break;
+        }
+        if (fd >= 0)
+            close(fd);
+    }
+    return NULL;
+}
+
+TEST(a_storm_of_clients_leaves_nothing_behind)
+{
+    for (int round = 0; round < 3; round++) {
+        up();
+        pthread_t clients[6];
+        atomic_store(&storm_over, false);
+        for (uintptr_t i = 0; i < ARRAY_LEN(clients); i++)
+            pthread_create(&clients[i], NULL, storm_client, (void *)(i * 77 + 1));
+        usleep(400000);
+        int64_t began = ms_now();
+        /* In the last rounds it stops while they go on. */
+        if (round > 0)
+            http_server_stop(server);
+        CHECK(ms_now() - began < 4000);
+        atomic_store(&storm_over, true);
+        for (size_t i = 0; i < ARRAY_LEN(clients); i++)
+            pthread_join(clients[i], NULL);
+        if (round == 0)
+            http_server_stop(server);
+        pool_destroy(workers);
+        CHECK(atomic_load(&served_n) > 10);
+        CHECK(atomic_load(&gone_n) >= atomic_load(&served_n));
+    }
 }
 
 /* ---- the pool ---- */
