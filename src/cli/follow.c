@@ -31,13 +31,14 @@ void print_log_line(struct cli *c, const struct jv *line)
     bool partial = jv_get_bool(line, "partial", false);
     if (text == NULL)
         return;
+    AUTO(arena) struct arena a = {0}; /* a log may have any number of lines */
     if (c->json) {
-        printf("%s\n", jv_dump(line, &c->arena));
+        printf("%s\n", jv_dump(line, &a));
         return;
     }
     if (str_eq(stream, "system")) {
         fflush(stdout);
-        fprintf(stderr, "%sdrover: %s%s\n", hue_on(&c->err, HUE_DIM), text_clean(&c->arena, text),
+        fprintf(stderr, "%sdrover: %s%s\n", hue_on(&c->err, HUE_DIM), text_clean(&a, text),
                 hue_off(&c->err, HUE_DIM));
         return;
     }

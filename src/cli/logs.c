@@ -37,7 +37,8 @@ static int print_page(struct cli *c, struct client *client, const char *id, cons
     for (size_t i = 0; i < jv_len(items); i++)
         if (since_us == 0 || time_of(jv_at(items, i), "at") >= since_us)
             print_log_line(c, jv_at(items, i));
-    int64_t offset = jv_get_int(r.json, "next_offset", -1);
+    /* Pages are bounded in bytes too, so also a tail may go on. */
+    int64_t offset = jv_get_int(r.json, "next_offset", 0);
     *more = jv_len(items) > 0 && offset > *next && !jv_get_bool(r.json, "complete", false);
     *next = offset;
     return OK;
@@ -48,16 +49,15 @@ static int print_now(struct cli *c, struct client *client, const char *id, const
                      int64_t since_us, struct err *e)
 {
     const char *stream = opt_given(p, "stderr") ? "&stream=err" : "";
-    int64_t next = -1, tail = opt_number(p, "tail", -1);
+    int64_t next = 0, tail = opt_number(p, "tail", -1);
     bool more = true;
-    if (tail >= 0)
-        return print_page(c, client, id,
-                          arena_printf(&c->arena, "/log?tail=%" PRId64 "%s", tail, stream),
-                          since_us, &next, &more, e);
-    int k = OK;
+    const char *query = tail >= 0 ? arena_printf(&c->arena, "/log?tail=%" PRId64 "%s", tail, stream)
+                                  : arena_printf(&c->arena, "/log?offset=0&limit=%d%s",
+                                                 (int)PAGE_LINES, stream);
+    int k = print_page(c, client, id, query, since_us, &next, &more, e);
     while (k == OK && more) {
-        const char *query = arena_printf(&c->arena, "/log?offset=%" PRId64 "&limit=%d%s",
-                                         next < 0 ? 0 : next, (int)PAGE_LINES, stream);
+        query = arena_printf(&c->arena, "/log?offset=%" PRId64 "&limit=%d%s", next, (int)PAGE_LINES,
+                             stream);
         k = print_page(c, client, id, query, since_us, &next, &more, e);
     }
     return k;
@@ -94,7 +94,7 @@ static int run(struct cli *c, const struct parsed *p)
 
 static const struct opt opts[] = {
     {"follow", 'f', OPT_FLAG, NULL, "go on until the job ends (Ctrl-C: job goes on)"},
-    {"tail", 'n', OPT_INT, "N", "begin with the last N lines", 0, 1000000},
+    {"tail", 'n', OPT_INT, "N", "begin with the last N lines", 0, 10000},
     {"since", 0, OPT_TEXT, "TIME", "only what is newer: 10m, or 2026-11-23T14:00:00Z"},
     {"stderr", 0, OPT_FLAG, NULL, "only what the job wrote to standard error"},
     {0},
