@@ -301,15 +301,19 @@ static enum err_kind kind_of(const struct jv *problem, int status)
 
 static int problem(struct client *c, const struct reply *r, int retry_after_s, struct err *e)
 {
-    enum err_kind kind = kind_of(r->json, r->status);
-    const char *text = jv_get_text(r->json, "detail"), *code = jv_get_text(r->json, "code");
+    /* What is no problem document was not written by the native API. */
+    bool ours = jv_get_text(r->json, "type") != NULL;
+    enum err_kind kind = ours ? kind_of(r->json, r->status) : ERR_UPSTREAM;
+    const char *text = ours ? jv_get_text(r->json, "detail") : NULL,
+               *code = jv_get_text(r->json, "code");
     const char *hint = jv_get_text(r->json, "hint");
-    if (text == NULL)
+    if (ours && text == NULL)
         text = jv_get_text(r->json, "title");
     if (text != NULL)
         err_code(e, kind, code != NULL ? code : "", "%s", text_clean(&c->arena, text));
     else
-        err_set(e, kind, "the server at %s answers %d and is perhaps not a Drover server",
+        err_set(e, kind,
+                "the server at %s answers %d: it is no Drover server, or of another version",
                 c->server.url, r->status);
     if (e != NULL)
         e->retry_after_s = retry_after_s;

@@ -315,6 +315,10 @@ with case("nobody there: exit code 3, what was tried and what to do"):
     check(r.returncode == 3 and "Connection refused\n" in r.stderr and "Start one here: drover serve" in r.stderr, r)
     r = run(None, "ps", DROVER_DATA=HOME)
     check(r.returncode == 3 and f"    {HOME}/drover.sock\n    ./data/drover.sock\n    /run/drover/drover.sock\n" in r.stderr, r)
+    with FakeNative() as fake:
+        fake.foreign = True
+        r = run(fake, "show", "j-1")
+        check(r.returncode == 1 and "answers 404: it is no Drover server, or of another version" in r.stderr, r)
     r = run("gopher://x", "ps")
     check(r.returncode == 2 and "is no server address" in r.stderr, r)
 

@@ -45,6 +45,7 @@ class FakeNative:
         self.keys, self.next_job = {}, 17
         self.fail = []              # [(status or "drop", times)]: what the next requests meet instead
         self.drop_stream_after = None
+        self.foreign = False        # some other service answers
         self.access, self.refresh_token, self.need_auth = "access-1", "refresh-1", False
         self.rotations = 0
         fake = self
@@ -115,6 +116,8 @@ class FakeNative:
         n = int(h.headers.get("Content-Length") or 0)
         q = Request(h.command, h.path, h.headers, h.rfile.read(n))
         self.requests.append(q)
+        if self.foreign:
+            return self.send(h, 404, {"detail": "Not Found"})
         if self.fail:
             what, times = self.fail[0]
             self.fail[0] = (what, times - 1)
