@@ -18,12 +18,13 @@ enum {
     BACKOFF_MOST_MS = 5000,
     BACKOFF_LOCAL_MS = 500, /* asking a socket of this host costs nobody anything */
     CONNECT_TIMEOUT_MS = 5000,
-    MESSAGE_MAX = 2 << 20,      /* from the server */
-    HELLO_ATTEMPTS_MAX = 1500,  /* the rest follow as messages of their own */
-    FRAME_BYTES = 128 << 10,    /* of spool in one frame */
-    WINDOW_BYTES = 1 << 20,     /* unacknowledged, per attempt */
-    WINDOW_ALL_BYTES = 8 << 20, /* and of all together: what the server must hold of one node */
-    TURN_BYTES = 1 << 20,       /* of all logs before others get the loop */
+    MESSAGE_MAX = 2 << 20,     /* from the server */
+    HELLO_BYTES_MAX = 7 << 20, /* the server takes 8 MiB */
+    FRAME_BYTES = 128 << 10,   /* of spool in one frame */
+    WINDOW_BYTES = 1 << 20,    /* unacknowledged, per attempt */
+    FLIGHT_BYTES = 8 << 20,    /* of all logs on their way: protects the server's inbox */
+    FLIGHT_US = 1000000,       /* what is on its way longer than that has arrived */
+    TURN_BYTES = 1 << 20,      /* of all logs before others get the loop */
     SILENT_US = 45 * 1000000,
     PING_US = 15 * 1000000
 };
@@ -79,18 +80,21 @@ static void say_hello(struct agent *g)
                       .host = &g->host,
                       .groups = &g->groups};
     hello_write(&h, &j);
-    size_t n = 0;
-    for (struct attempt *a = g->first; a != NULL; a = a->next) {
+    for (struct attempt *a = g->first; a != NULL; a = a->next)
         a->ship = false;
-        if (a->journal_us == 0)
-            continue;
-        a->report = n >= HELLO_ATTEMPTS_MAX;
-        if (n++ >= HELLO_ATTEMPTS_MAX)
-            continue;
-        json_open(&j, '{');
-        attempt_json(a, &j);
-        json_close(&j, '}');
-    }
+    /* Live ones first: what is not in the list does not run, as the server sees it. Ended ones that
+     * find no room follow as messages of their own. */
+    for (int live = 1; live >= 0; live--)
+        for (struct attempt *a = g->first; a != NULL; a = a->next) {
+            if (a->journal_us == 0 || attempt_live(a) != (live == 1))
+                continue;
+            a->report = text.len > HELLO_BYTES_MAX;
+            if (a->report)
+                continue;
+            json_open(&j, '{');
+            attempt_json(a, &j);
+            json_close(&j, '}');
+        }
     json_close(&j, ']');
     json_close(&j, '}');
     send_text(g, &text);
@@ -243,6 +247,8 @@ static void on_message(void *ctx, const char *data, size_t n, bool binary)
         break;
     case MESSAGE_LOG_ACK:
         if (a != NULL && m.offset > a->acked) {
+            uint64_t step = m.offset - a->acked;
+            g->flight -= step < g->flight ? (size_t)step : g->flight;
             a->acked = m.offset;
             attempt_free_log(&g->home, a, m.offset);
         }
@@ -296,16 +302,14 @@ void link_reports(struct agent *g)
 }
 
 /* One frame of one attempt. Returns its bytes. */
-static size_t ship_one(struct agent *g, struct attempt *a, size_t *unacked)
+static size_t ship_one(struct agent *g, struct attempt *a)
 {
     struct err e;
     if (!a->ship || !a->more || a->journal_us == 0)
         return 0;
     size_t used = a->sent > a->acked ? (size_t)(a->sent - a->acked) : 0;
     size_t room = used < WINDOW_BYTES ? WINDOW_BYTES - used : 0;
-    if (room > WINDOW_ALL_BYTES - *unacked)
-        room = WINDOW_ALL_BYTES - *unacked;
-    if (room == 0)
+    if (room == 0 || g->flight >= FLIGHT_BYTES)
         return 0;
     size_t n = attempt_read_log(&g->home, a, a->sent, g->frame + LOG_FRAME_HEAD, FRAME_BYTES);
     if (n == 0) {
@@ -321,22 +325,23 @@ static size_t ship_one(struct agent *g, struct attempt *a, size_t *unacked)
         return 0;
     }
     a->sent += n;
-    *unacked += n;
+    g->flight += n;
     return n;
 }
 
 bool link_ship(struct agent *g)
 {
-    size_t total = 0, idle = 0, unacked = 0;
-    for (const struct attempt *a = g->first; a != NULL; a = a->next)
-        if (a->ship && a->sent > a->acked)
-            unacked += (size_t)(a->sent - a->acked);
-    if (unacked > WINDOW_ALL_BYTES)
-        unacked = WINDOW_ALL_BYTES;
+    size_t total = 0, idle = 0;
+    /* An acknowledgement says "durable" and may be long in coming for the end of a quiet log, so
+     * it cannot be waited for before other logs are sent. */
+    if (mono_us() >= g->flight_at + FLIGHT_US) {
+        g->flight_at = mono_us();
+        g->flight = 0;
+    }
     while (g->ws != NULL && g->welcome && idle < g->n && g->n > 0 && total < TURN_BYTES) {
         struct attempt *a = g->ship_next != NULL ? g->ship_next : g->first;
         g->ship_next = a->next;
-        size_t n = ship_one(g, a, &unacked);
+        size_t n = ship_one(g, a);
         total += n;
         idle = n > 0 ? 0 : idle + 1;
     }

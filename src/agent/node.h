@@ -50,6 +50,8 @@ struct agent {
     int64_t sample_us;                                /* between samples */
     struct attempt *ship_next;                        /* whose turn it is to send its log */
     uint8_t *frame;
+    size_t flight; /* log bytes sent and not acknowledged since flight_at */
+    int64_t flight_at;
 };
 
 struct attempt *agent_find(struct agent *g, int64_t id);

@@ -330,6 +330,18 @@ def link(node):
                 node.server.tell(type="log_ack", id=attempt, offset=n)
         a = require(node.server.ended(i, 20))
         check(node.server.lines(i) == [b"%d" % n for n in range(1, 400001)])
+    with case("many logs whose ends the server does not acknowledge do not hold up each other"):
+        with node.server.cond:
+            node.server.acking = False
+        jobs = [node.id() for _ in range(40)]
+        for i in jobs:
+            node.server.start(i, sh("seq 1 15000; echo end"))
+        whole = node.server.wait(lambda: all(node.server.logs.get(i, b"").endswith(b"end") for i in jobs), 30)
+        check(whole, sum(len(node.server.logs.get(i, b"")) for i in jobs))
+        with node.server.cond:
+            node.server.acking = True
+        for i in jobs:
+            require(node.server.ended(i))
     with case("the link cut for seconds: jobs go on, nothing is lost, what was missed comes later"):
         jobs = [node.id() for _ in range(6)]
         for i in jobs:
