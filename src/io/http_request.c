@@ -23,6 +23,7 @@
 
 #include <fcntl.h>
 #include <microhttpd.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -257,11 +258,25 @@ static const char *read_head(struct http_request *q, const char *method, const c
 
 /* ---- giving the answer to the connection ---- */
 
+/* For a long-lived connection: small pieces go at once, and a peer that vanished without a word is
+ * found out by the kernel. */
+static int take_socket(int fd)
+{
+    enum { PROBE_AFTER_S = 60, GIVE_UP_AFTER_MS = 120000 };
+    int taken = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    int one = 1, probe = PROBE_AFTER_S, give_up = GIVE_UP_AFTER_MS;
+    setsockopt(taken, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    setsockopt(taken, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+    setsockopt(taken, IPPROTO_TCP, TCP_KEEPIDLE, &probe, sizeof(probe));
+    setsockopt(taken, IPPROTO_TCP, TCP_USER_TIMEOUT, &give_up, sizeof(give_up));
+    return taken;
+}
+
 static enum MHD_Result deliver(struct http_request *q)
 {
     if (q->takeover != NULL) {
         struct loop_conn *taken = TAKE(q->takeover);
-        loop_conn_attach(taken, fcntl(q->conn->fd, F_DUPFD_CLOEXEC, 0));
+        loop_conn_attach(taken, take_socket(q->conn->fd));
         return MHD_NO;
     }
     struct MHD_Response *r = TAKE(q->response);
