@@ -26,7 +26,6 @@ const struct err_text core_texts[] = {
     {"Idempotency-Key must have 1 to 255 characters", "Idempotency-Key 须为 1 到 255 个字符"},
     {"the body is larger than %lld bytes", "请求体超过 %lld 字节"},
     {"the server is busy: try again in a second", "服务器繁忙，请稍后再试"},
-    {"the %s is %s: %s is not possible", "%s 当前为 %s，不能执行 %s"},
     {"no such row in %s", "%s 中没有这一行"},
     /* fields */
     {"Field required", "此字段必填"},

@@ -58,12 +58,14 @@ int user_change(struct tx *tx, struct user *u, const struct user_input *in, unsi
  * administrator's to give, and a token may not take over the account that made it. */
 int user_change_check(const struct principal *who, const struct user *u, unsigned given,
                       struct err *e);
-int user_delete(struct tx *tx, const struct user *u, const char *actor, struct arena *a,
+int user_delete(struct tx *tx, const struct user *u, const struct principal *who, struct arena *a,
                 struct err *e);
 /* Accounts in the order of their ids, after the id `after`. */
 int user_list(struct tx *tx, int64_t after, int64_t limit, struct arena *a, struct list *out,
               struct err *e);
-/* ROLE_ADMIN for the first account when FIRST_USER_IS_ADMIN says so, else ROLE_USER. */
-int user_first_role(struct tx *tx, enum role *out, struct err *e);
+/* What who registers by himself becomes: ROLE_ADMIN for the first account when FIRST_USER_IS_ADMIN
+ * says so, else ROLE_USER; ERR_FORBIDDEN REGISTER_CLOSED when REGISTRATION does not let him. With
+ * tx NULL only what can be said without the store: OK then is not yet a yes. */
+int user_register_role(const struct request *q, struct tx *tx, enum role *out, struct err *e);
 
 #endif

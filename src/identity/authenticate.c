@@ -154,6 +154,26 @@ static bool was_forwarded(const struct http_request *http)
     return false;
 }
 
+static struct trust_facts facts_of(const struct request *q)
+{
+    return (struct trust_facts){
+        .peer = http_peer(q->http),
+        .host = http_header(q->http, "Host"),
+        .origin = http_header(q->http, "Origin"),
+        .forwarded = was_forwarded(q->http),
+        /* a line above the last one may be the client's own invention */
+        .forwarded_for = http_header_last(q->http, "X-Forwarded-For"),
+    };
+}
+
+bool came_from_here(const struct identity *id, const struct request *q)
+{
+    struct trust t = id->trust;
+    struct trust_facts f = facts_of(q);
+    t.mode = AUTH_TRUSTED;
+    return id->loopback && trust_accepts(&t, &f);
+}
+
 static void by_place(const struct identity *id, const struct request *q, struct principal *who)
 {
     uid_t uid;
@@ -166,14 +186,7 @@ static void by_place(const struct identity *id, const struct request *q, struct 
     }
     if ((access != ACCESS_OPEN && access != ACCESS_OPS) || id->trust.mode == AUTH_STRICT)
         return;
-    struct trust_facts f = {
-        .peer = http_peer(q->http),
-        .host = http_header(q->http, "Host"),
-        .origin = http_header(q->http, "Origin"),
-        .forwarded = was_forwarded(q->http),
-        /* a line above the last one may be the client's own invention */
-        .forwarded_for = http_header_last(q->http, "X-Forwarded-For"),
-    };
+    struct trust_facts f = facts_of(q);
     if (trust_accepts(&id->trust, &f))
         local(VIA_TRUSTED, ROLE_OPERATOR, who);
 }

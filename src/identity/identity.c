@@ -2,7 +2,8 @@
  *
  * What must stay true: the authentication mode follows from where the server listens (contract
  * README, 13): "trusted" only while every listener is on loopback; "open" elsewhere must be asked
- * for twice. The first start makes an administrator whose password nobody else knows. */
+ * for twice. An account may run commands on this host, so strangers make their own only from
+ * this machine itself. The first start makes an administrator whose password nobody else knows. */
 #include "identity/parts.h"
 
 #include "base/log.h"
@@ -61,6 +62,9 @@ static const struct setting settings[] = {
     {"TRUSTED_PROXIES", NULL, SET_LIST, NULL, .doc = "whose X-Forwarded-For is believed"},
     {"ALLOW_OPEN", NULL, SET_TEXT, NULL,
      .doc = "yes-i-mean-it: AUTH_MODE=open also where other machines can connect"},
+    {"REGISTRATION", NULL, SET_WORD, "auto", .words = "auto|open|closed",
+     .doc = "whether people make their own accounts, which may run commands here; auto: only from "
+            "this machine itself, while every listener is on loopback"},
     {"FIRST_USER_IS_ADMIN", NULL, SET_BOOL, "false",
      .doc = "the first account that registers becomes administrator, and none is made at start"},
     {"DROVER_KEY_FILE", NULL, SET_TEXT, NULL,
@@ -158,6 +162,10 @@ static int read_trust(struct identity *id, struct err *e)
     bool loopback = true;
     settings_each(h, find_listen_host, &loopback);
     id->loopback = loopback;
+    const char *registration = setting_text(h, "REGISTRATION");
+    id->registration = str_eq_nocase(registration, "open")     ? REGISTRATION_OPEN
+                       : str_eq_nocase(registration, "closed") ? REGISTRATION_CLOSED
+                                                               : REGISTRATION_AUTO;
     t->mode = AUTH_TRUSTED;
     if (str_eq_nocase(mode, "open")) {
         if (!loopback && !str_eq(allow, "yes-i-mean-it"))

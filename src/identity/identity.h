@@ -54,9 +54,10 @@ audit_fn identity_audit;
  * 43 bits, against a hash that costs a tenth of a second. Lives as long as the house. */
 const char *identity_first_password(const struct house *h);
 
-/* Asked inside the transaction that deletes an account, before its row goes; an error keeps the
- * account. Call before the house starts (at most eight hooks). */
-typedef int user_delete_fn(struct tx *tx, int64_t user_id, struct err *e);
+/* Asked inside the transaction in which `who` deletes an account, before its row goes; an error
+ * keeps the account. Call from a module's start (at most eight hooks). */
+typedef int user_delete_fn(struct tx *tx, int64_t user_id, const struct principal *who,
+                           struct err *e);
 void identity_on_delete(user_delete_fn *fn);
 
 #endif

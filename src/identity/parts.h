@@ -50,6 +50,8 @@ struct backoff_entry {
 
 enum { DELETE_HOOKS_MAX = 8 };
 
+enum registration { REGISTRATION_AUTO, REGISTRATION_OPEN, REGISTRATION_CLOSED };
+
 struct identity {
     struct house *house;
     struct arena arena; /* lives as long as the module; start-up only */
@@ -58,6 +60,7 @@ struct identity {
     struct secret_key *secret_key;
     int64_t access_s, refresh_s, recheck_us;
     bool first_is_admin;
+    enum registration registration;
     bool loopback; /* no other machine can connect */
     const char *first_password;
 
@@ -130,6 +133,9 @@ int service_tokens_delete_all(struct tx *tx, int64_t user_id, struct err *e);
 
 /* The text after "Bearer " of the Authorization header; NULL: none, "": another scheme. */
 const char *bearer_of(const struct request *q);
+/* Sent by someone on this machine, as far as the trusted-network rule can tell, whatever AUTH_MODE
+ * says. Never true where other machines can connect. */
+bool came_from_here(const struct identity *id, const struct request *q);
 /* From an account to what it may do through a session. */
 void principal_of_user(const struct known_user *u, enum via via, struct principal *who);
 

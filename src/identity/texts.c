@@ -28,6 +28,8 @@ const struct err_text identity_texts[] = {
     {"a password must be UTF-8 text", "密码必须是 UTF-8 文本"},
     {"a password has at least %d characters", "密码至少 %d 个字符"},
     {"a password must not contain the e-mail address", "密码不能包含邮箱地址"},
+    {"registration is closed here; ask an administrator for an account",
+     "此处不开放注册，请向管理员申请账户"},
     {"no such user", "没有这个用户"},
     {"no such token", "没有这个令牌"},
     {"there is an account with this e-mail", "此邮箱已被注册"},

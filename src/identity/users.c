@@ -149,16 +149,23 @@ static int check_not_last(struct tx *tx, const struct user *u, struct err *e)
     return rc;
 }
 
-int user_first_role(struct tx *tx, enum role *out, struct err *e)
+int user_register_role(const struct request *q, struct tx *tx, enum role *out, struct err *e)
 {
-    int64_t admins = 1;
-    int rc = OK;
-    if (identity_of(tx_house(tx))->first_is_admin)
-        rc = tx_int(tx, "SELECT count(*) FROM users WHERE role = 'admin'", NO_ARGS, &admins, NULL,
-                    e);
-    if (rc == OK)
-        *out = admins == 0 ? ROLE_ADMIN : ROLE_USER;
-    return rc;
+    const struct identity *id = identity_of(q->house);
+    int64_t admins = id->first_is_admin ? 0 : 1;
+    if (id->first_is_admin && tx != NULL) {
+        int rc = tx_int(tx, "SELECT count(*) FROM users WHERE role = 'admin'", NO_ARGS, &admins,
+                        NULL, e);
+        if (rc != OK)
+            return rc;
+    }
+    bool open = id->registration == REGISTRATION_OPEN ||
+                (id->registration == REGISTRATION_AUTO && came_from_here(id, q));
+    if (admins != 0 && !open)
+        return err_code(e, ERR_FORBIDDEN, "REGISTER_CLOSED",
+                        "registration is closed here; ask an administrator for an account");
+    *out = admins == 0 ? ROLE_ADMIN : ROLE_USER;
+    return OK;
 }
 
 /* ---- input ---- */
@@ -340,12 +347,13 @@ void identity_on_delete(user_delete_fn *fn)
         delete_hooks[n_delete_hooks++] = fn;
 }
 
-int user_delete(struct tx *tx, const struct user *u, const char *actor, struct arena *a,
+int user_delete(struct tx *tx, const struct user *u, const struct principal *who, struct arena *a,
                 struct err *e)
 {
+    char actor[400];
     int rc = check_not_last(tx, u, e);
     for (size_t i = 0; i < n_delete_hooks && rc == OK; i++)
-        rc = delete_hooks[i](tx, u->id, e);
+        rc = delete_hooks[i](tx, u->id, who, e);
     if (rc == OK)
         rc = service_tokens_delete_all(tx, u->id, e);
     static const char *const rows[] = {
@@ -355,7 +363,7 @@ int user_delete(struct tx *tx, const struct user *u, const char *actor, struct a
     for (size_t i = 0; i < ARRAY_LEN(rows) && rc == OK; i++)
         rc = tx_exec(tx, rows[i], ARGS(v_int(u->id)), NULL, e);
     if (rc == OK)
-        rc = tell(tx, "user.deleted", u, actor, "was deleted", a, e);
+        rc = tell(tx, "user.deleted", u, principal_text(who, actor), "was deleted", a, e);
     if (rc == OK)
         cache_forget_user(tx, u->uuid);
     return rc;

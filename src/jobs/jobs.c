@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "base/world.h"
 #include "gpu/gpu_types.h"
+#include "identity/identity.h"
 #include "placement/placement.h"
 
 #include <math.h>
@@ -153,6 +154,8 @@ static int describe_job(struct tx *tx, int64_t id, struct arena *a, struct holde
 }
 static const struct holder_ops job_holder = {describe_job};
 
+static user_delete_fn cancel_all_of;
+
 static int jobs_start(struct house *h, void **state, struct err *e)
 {
     struct jobs *jobs = mem_alloc(sizeof(*jobs));
@@ -169,6 +172,7 @@ static int jobs_start(struct house *h, void **state, struct err *e)
         return rc;
     fleet_holder_register(jobs->fleet, HOLDER_JOB, &job_holder);
     fleet_link_ops(jobs->fleet, &jobs_link_ops, jobs);
+    identity_on_delete(cancel_all_of);
     jobs->due = true;
     jobs->runs = pthread_create(&jobs->thread, NULL, scheduler_main, jobs) == 0;
     return OK;
@@ -627,5 +631,23 @@ int job_cancel(struct tx *tx, int64_t id, const struct principal *who, int64_t g
         send_stop(tx, jobs, at.node_id, at.id, "cancelled", grace * US_PER_S);
     if (rc == OK)
         *out = j;
+    return rc;
+}
+
+/* Whose account is deleted has no running jobs afterwards. */
+static int cancel_all_of(struct tx *tx, int64_t user_id, const struct principal *who, struct err *e)
+{
+    struct arena *a = tx_arena(tx);
+    struct list live = {0};
+    int rc = record_list(
+        tx, &job_record,
+        "WHERE owner = ?1 AND state IN ('queued', 'starting', 'running', 'unknown')",
+        ARGS(v_int(user_id)), a, &live, e);
+    const struct job *jobs = live.items;
+    for (size_t i = 0; i < live.n && rc == OK; i++) {
+        struct job j;
+        bool changed;
+        rc = job_cancel(tx, jobs[i].id, who, -1, a, &j, &changed, e);
+    }
     return rc;
 }

@@ -308,11 +308,10 @@ static int user_change_handle(struct request *q, struct tx *tx, struct err *e)
 
 static int user_delete_handle(struct request *q, struct tx *tx, struct err *e)
 {
-    char who[400];
     struct user u;
     int rc = visible_user(q, tx, &u, e);
     if (rc == OK)
-        rc = user_delete(tx, &u, principal_text(&q->who, who), q->arena, e);
+        rc = user_delete(tx, &u, &q->who, q->arena, e);
     return rc != OK ? rc : request_answer_empty(q, 204);
 }
 

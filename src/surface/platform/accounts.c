@@ -155,7 +155,11 @@ static int register_prepare(struct request *q, struct err *e)
 {
     const struct user_input *in = q->body;
     const char *hash;
-    if (password_prepare(in->password, in->email, q->arena, &hash, e) != OK)
+    enum role role;
+    int rc = user_register_role(q, NULL, &role, e);
+    if (rc == OK)
+        rc = password_prepare(in->password, in->email, q->arena, &hash, e);
+    if (rc != OK)
         return in_words_of(e, "register");
     q->prepared = (void *)(uintptr_t)hash;
     return OK;
@@ -166,7 +170,7 @@ static int register_handle(struct request *q, struct tx *tx, struct err *e)
     char who[400];
     enum role role;
     struct user made;
-    int rc = user_first_role(tx, &role, e);
+    int rc = user_register_role(q, tx, &role, e);
     if (rc == OK)
         rc = user_create(tx, q->body, q->prepared, role, actor(q, who), q->arena, &made, e);
     if (rc != OK)
@@ -257,11 +261,10 @@ static int user_update_handle(struct request *q, struct tx *tx, struct err *e)
 
 static int user_delete_handle(struct request *q, struct tx *tx, struct err *e)
 {
-    char who[400];
     struct user u;
     int rc = target_user(q, tx, &u, e);
     if (rc == OK)
-        rc = user_delete(tx, &u, actor(q, who), q->arena, e);
+        rc = user_delete(tx, &u, &q->who, q->arena, e);
     return rc != OK ? in_words_of(e, "update") : request_answer_empty(q, 204);
 }
 
@@ -294,7 +297,8 @@ static int admin_only_handle(struct request *q, struct tx *tx, struct err *e)
 static const struct route routes[] = {
     {"POST", "/auth/register", "auth_register", "Create a user account", ACCESS_ANYONE,
      .flags = ROUTE_STRICT_LIMIT, .body = &user_register, .prepare = register_prepare,
-     .handle = register_handle, .answers = {{201, &user_read}}, .errors = "400", .tag = "accounts"},
+     .handle = register_handle, .answers = {{201, &user_read}}, .errors = "400 403",
+     .tag = "accounts"},
     {"POST", "/auth/jwt/login", "auth_login",
      "Exchange e-mail and password (form) for a bearer token", ACCESS_ANYONE,
      .flags = ROUTE_FORM | ROUTE_STRICT_LIMIT, .body = &login_form, .prepare = login_prepare,
