@@ -84,6 +84,13 @@ def documented(server):
         check(answer.status == 422 and [i["loc"] for i in answer.json["detail"]] == [["body", "email"],
                                                                                      ["body", "password"]], answer)
 
+    with case("people register by themselves only from this machine; a page elsewhere or a proxy is not here"):
+        for headers in ({"X-Forwarded-For": "203.0.113.9"}, {"Origin": "https://evil.example"},
+                        {"Host": "evil.example"}):
+            answer = server.post("/auth/register", {"email": "far@example.com", "password": PASSWORD}, token=None,
+                                 headers=headers)
+            check(answer.status == 403 and answer.json == {"detail": "REGISTER_CLOSED"}, headers, answer)
+
     with case("one answer, and one Argon2, for wrong password, unknown address and inactive account"):
         server.new_user("idle@example.com", PASSWORD)
         answer = server.local("GET", "/v1/users?limit=1000")
@@ -401,11 +408,31 @@ def main():
             token = login(server, "second@example.com").json["access_token"]
             check(server.get(OPEN_ROUTE, token=token).status == 200)
 
+    with Server(env={"REGISTRATION": "closed"}) as server:
+        with case("REGISTRATION=closed: only administrators make accounts"):
+            answer = server.post("/auth/register", {"email": "a@example.com", "password": PASSWORD}, token=None)
+            check(answer.status == 403 and answer.json == {"detail": "REGISTER_CLOSED"}, answer)
+            check(server.new_user("a@example.com", PASSWORD)["role"] == "user")
+
     with Server(demo=True) as server:
         with case("the demo has the account of the documents, and not the one that they register"):
             check(login(server, "user123@example.com", "drover-demo").status == 200)
             emails = [u["email"] for u in server.local("GET", "/v1/users").json["items"]]
             check("demo@example.com" not in emails, emails)
+        with case("whose account is deleted has no running jobs"):
+            user = server.new_user("worker@example.com", PASSWORD)
+            answer = server.post("/api/gpu/jobs/submit?preferred_provider=local", {
+                "name": "sleeper", "image": "", "command": ["sleep", "100"], "gpu_spec": {
+                    "gpu_type": "RTX4090", "gpu_count": 1, "memory_gb": 16, "vcpus": 1, "ram_gb": 1}},
+                token=session(server, "worker@example.com")["access_token"])
+            require(answer.status == 200, answer)
+
+            def state():
+                with sqlite3.connect(f"file:{server.data}/database.db?mode=ro", uri=True) as db:
+                    return db.execute("SELECT state FROM jobs WHERE uuid = ?", (answer.json["task_id"],)).fetchone()[0]
+            until(lambda: state() == "running", 20, 0.1, "the job's start")
+            check(server.delete(f"/auth/users/{user['uuid']}").status == 204)
+            until(lambda: state() == "cancelled", 20, 0.1, "the job's end")
 
     with case("starts that are refused, and say why"):
         for env, word in (({"AUTH_MODE": "open", "SERVER_HOST": "192.0.2.1"}, "ALLOW_OPEN"),
