@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/str.h"
+#include "base/world.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -139,6 +140,16 @@ static const char policy[] =
     "data: blob:; connect-src 'self' ws: wss:; worker-src 'self' blob:; frame-ancestors 'none'; "
     "base-uri 'self'; form-action 'self'";
 
+/* As for every other answer: the caller's own when it is a UUID, else a new one. */
+static void answer_with_id(struct http_request *q, struct http_answer *a)
+{
+    char id[UUID_TEXT_SIZE];
+    const char *sent = http_header(q, "X-Request-ID");
+    a->headers[a->n_headers++] = (struct http_header_pair){
+        "X-Request-ID", sent != NULL && uuid_is(sent) ? sent : uuid_v4(id)};
+    http_respond(q, a);
+}
+
 static void answer_file(struct http_request *q, const struct static_file *file)
 {
     struct http_answer a = {.status = 200,
@@ -153,7 +164,7 @@ static void answer_file(struct http_request *q, const struct static_file *file)
     a.headers[a.n_headers++] = (struct http_header_pair){"Referrer-Policy", "same-origin"};
     if (str_starts(file->type, "text/html"))
         a.headers[a.n_headers++] = (struct http_header_pair){"Content-Security-Policy", policy};
-    http_respond(q, &a);
+    answer_with_id(q, &a);
 }
 
 bool static_files_serve(struct static_files *f, struct http_request *q)
@@ -178,9 +189,10 @@ void static_files_page(struct static_files *f, struct http_request *q, const cha
         "<p>The server runs; its pages are not built. Build them with <code>make build</code>, "
         "then start it again.<p>服务已运行，但页面尚未构建：请执行 <code>make build</code> "
         "后重启。";
-    http_respond(q, &(struct http_answer){.status = 200,
-                                          .type = "text/html; charset=utf-8",
-                                          .body = missing,
-                                          .n = sizeof(missing) - 1,
-                                          .body_static = true});
+    struct http_answer a = {.status = 200,
+                            .type = "text/html; charset=utf-8",
+                            .body = missing,
+                            .n = sizeof(missing) - 1,
+                            .body_static = true};
+    answer_with_id(q, &a);
 }

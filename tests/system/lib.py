@@ -46,10 +46,10 @@ def note(text):
         print("#", line, flush=True)
 
 
-def check(true, *told):
+def check(true, *told, deeper=0):
     """Tells and remembers what is not true; gives its first argument back."""
     if not true:
-        at = traceback.extract_stack(limit=2)[0]
+        at = traceback.extract_stack(limit=2 + deeper)[0]
         note(f"{os.path.basename(at.filename)}:{at.lineno}: {at.line}")
         for what in told:
             note(f"  {what!r}" if not isinstance(what, str) else f"  {what}")
@@ -59,7 +59,7 @@ def check(true, *told):
 
 
 def require(true, *told):
-    if not check(true, *told):
+    if not check(true, *told, deeper=1):
         raise Failed
 
 

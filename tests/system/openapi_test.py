@@ -7,6 +7,7 @@ Starts a demo server of its own, or asks the one at DROVER_TEST_URL (DROVER_TEST
 DROVER_TEST_PASSWORD: an administrator). DROVER_TEST_SEED repeats a run, DROVER_TEST_REQUESTS says how
 many. Left out: answers that never end (SSE, WebSocket).
 """
+import contextlib
 import http.client
 import json
 import os
@@ -31,6 +32,8 @@ SEED = int(os.environ.get("DROVER_TEST_SEED", "20240607"))
 REQUESTS = int(os.environ.get("DROVER_TEST_REQUESTS", "2500"))
 SECONDS = float(os.environ.get("DROVER_TEST_SECONDS", "75"))
 dice = random.Random(SEED)
+# What the documents themselves answer with a 5xx.
+DOCUMENTED_5XX = {("POST", "/api/gpu/jobs/submit"): "No available providers for the requested GPU specification"}
 # Whatever a member that names a program holds, the server may run it: only harmless ones are sent.
 PROGRAMS = {"command", "script", "entrypoint", "cmd", "argv", "args"}
 HARMLESS = (["true"], ["false"], ["sleep", "0.05"], ["seq", "20"])
@@ -395,10 +398,17 @@ def main():
     else:
         server = Server(demo=True).start()
         client = Client(server.url)
-        user = server.new_user("fuzz-admin@example.com", "correct-horse-battery", "admin")
-        sign_in = lambda: server.sign_in("fuzz-admin@example.com", "correct-horse-battery")  # noqa: E731
+        made = []
+
+        def sign_in():
+            """Anew; with a new account where a random request has changed the old one's e-mail or password."""
+            with contextlib.suppress(RuntimeError, IndexError):
+                return server.sign_in(made[-1], "correct-horse-battery")
+            made.append(f"fuzz-admin-{len(made)}@example.com")
+            user = server.new_user(made[-1], "correct-horse-battery", "admin")
+            protected_ids.update(str(user[k]) for k in ("id", "uuid") if k in user)
+            return server.sign_in(made[-1], "correct-horse-battery")
         token = sign_in()
-        protected_ids.update(str(user[k]) for k in ("id", "uuid") if k in user)
     try:
         run(client, token, sign_in, server)
     finally:
@@ -466,8 +476,10 @@ def run(client, token, sign_in, server):
                     note("the server ended")
                     return report(findings, sent, reached, good, operations, document, sample)
                 continue
+            if target.split("?")[0] != path and target.split("?")[0] in document.doc["paths"]:
+                continue        # the random id made it another route: a literal wins
             told = f"{asked} {target[:120]} {(body or b'')[:200]!r} → {answer.status} {answer.text[:200]}"
-            if answer.status >= 500:
+            if answer.status >= 500 and DOCUMENTED_5XX.get((asked, path), "\0") not in answer.text:
                 findings.add("5xx", where, told)
             if not answer.headers.get("X-Request-ID"):
                 findings.add("id", where, told)
