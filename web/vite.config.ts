@@ -1,32 +1,10 @@
 import { fileURLToPath } from 'node:url'
-import { constants, gzipSync } from 'node:zlib'
 import vue from '@vitejs/plugin-vue'
 import { ElementPlusResolver } from 'unplugin-vue-components/resolvers'
 import Components from 'unplugin-vue-components/vite'
-import { defineConfig, type Plugin } from 'vite'
+import { defineConfig } from 'vite'
 
 const server = process.env.DROVER_URL ?? 'http://127.0.0.1:8080'
-
-/** Writes NAME.gz beside every text asset, so that the server sends it without compressing. */
-function gzipAssets(): Plugin {
-  return {
-    name: 'drover-gzip',
-    apply: 'build',
-    enforce: 'post',
-    generateBundle(_options, bundle) {
-      for (const file of Object.values(bundle)) {
-        if (!/\.(js|css|svg|html)$/.test(file.fileName)) continue
-        const source = Buffer.from(file.type === 'chunk' ? file.code : file.source)
-        if (source.length < 1024) continue
-        this.emitFile({
-          type: 'asset',
-          fileName: `${file.fileName}.gz`,
-          source: gzipSync(source, { level: constants.Z_BEST_COMPRESSION }),
-        })
-      }
-    },
-  }
-}
 
 export default defineConfig({
   plugins: [
@@ -36,7 +14,6 @@ export default defineConfig({
       dts: 'src/components.d.ts',
       resolvers: [ElementPlusResolver({ importStyle: 'css' })],
     }),
-    gzipAssets(),
   ],
   resolve: { alias: { '@': fileURLToPath(new URL('./src', import.meta.url)) } },
   define: {

@@ -141,8 +141,9 @@ function changed(job) {
 }
 function addLine(job, text, stream = 'out', atMs = Date.now()) {
   const lines = logs.get(job.id)
-  const last = lines[lines.length - 1]
-  const line = { n: lines.length + 1, offset: last ? last.offset + last.text.length + 20 : 0, at: iso(atMs), stream, text, attempt: job.attempt, partial: false }
+  const before = lines[lines.length - 1]
+  const last = before?.attempt === job.attempt ? before : null
+  const line = { n: last ? last.n + 1 : 1, offset: last ? last.offset + last.text.length + 20 : 0, at: iso(atMs), stream, text, attempt: job.attempt, partial: false }
   lines.push(line)
   return line
 }
@@ -169,8 +170,8 @@ function newJob(spec, owner, createdMs = Date.now()) {
 function start(job, chosen, atMs = Date.now()) {
   const node = chosen[0] ? nodes.find((n) => n.id === chosen[0].node) : (nodes[0] ?? { id: 'n-1', name: 'local' })
   Object.assign(job, {
-    state: 'running', started_at: iso(atMs), node: node.id, node_name: node.name, gpu_ids: chosen.map((g) => g.id),
-    waited_s: (atMs - Date.parse(job.created_at)) / 1000, reason: `running on ${node.name}`, position: null, attempt: 1,
+    state: 'running', attempt: job.attempt + 1, started_at: iso(atMs), node: node.id, node_name: node.name, gpu_ids: chosen.map((g) => g.id),
+    waited_s: (atMs - Date.parse(job.created_at)) / 1000, reason: `running on ${node.name}`, position: null,
   })
   for (const gpu of chosen) {
     gpu.state = 'leased'
@@ -277,7 +278,12 @@ setInterval(() => {
     sendLines(job, lines)
     if (now > (job.ends ?? Infinity)) {
       sendLines(job, [addLine(job, 'done: checkpoint written to out/model.pt')])
-      end(job, job.command.join(' ').includes('fail') ? 'failed' : 'completed')
+      const fails = job.command.join(' ').includes('fail')
+      if (fails && job.attempt <= job.retries) {
+        addEvent(job, 'job.status.changed', `attempt ${job.attempt} failed: exit code 3; tried again`, 'warning', null, { from: 'running', to: 'queued' })
+        release(job)
+        Object.assign(job, { state: 'queued', reason: 'tried again', node: null, node_name: null, gpu_ids: [], started_at: null })
+      } else end(job, fails ? 'failed' : 'completed')
       changed(job)
     }
   }
@@ -365,13 +371,14 @@ function listJobs(user, url) {
 }
 function logLines(job, url) {
   const stream = url.searchParams.get('stream')
-  let lines = logs.get(job.id).filter((l) => !stream || l.stream === stream)
+  const attempt = Number(url.searchParams.get('attempt') ?? job.attempt)
+  let lines = logs.get(job.id).filter((l) => l.attempt === attempt && (!stream || l.stream === stream))
   const tail = url.searchParams.get('tail')
   const limit = Number(url.searchParams.get('limit') ?? 1000)
   if (tail !== null) lines = lines.slice(-Number(tail))
   else lines = lines.filter((l) => l.offset >= Number(url.searchParams.get('offset') ?? 0)).slice(0, limit)
   const last = lines[lines.length - 1]
-  return { items: lines, next_offset: last ? last.offset + 1 : 0, complete: !activeStates.includes(job.state) }
+  return { items: lines, next_offset: last ? last.offset + 1 : 0, complete: attempt < job.attempt || !activeStates.includes(job.state) }
 }
 function submit(spec, user) {
   const known = ['name', 'command', 'env', 'cwd', 'image', 'gpus', 'gpu_type', 'cpus', 'memory_mib', 'time_limit_s', 'priority', 'retries', 'labels']

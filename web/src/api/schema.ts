@@ -14,7 +14,7 @@ export interface components {
       | 'supervisor_lost'
       | 'start_failed'
       | 'node_rebooted'
-    JobSpec: {
+    JobSpecInput: {
       name?: string
       command: string[]
       env?: { [key: string]: string }
@@ -98,9 +98,9 @@ export interface components {
       node: string
       node_name: string
       index: number
-      uuid: string
-      name: string
-      type: string
+      uuid: string | null
+      name: string | null
+      type: string | null
       memory_total_mib: number | null
       memory_used_mib: number | null
       utilization: number | null

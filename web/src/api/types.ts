@@ -4,7 +4,7 @@ import type { components } from './schema'
 type Schemas = components['schemas']
 export type Job = Schemas['Job']
 export type JobState = Schemas['JobState']
-export type JobSpec = Schemas['JobSpec']
+export type JobSpec = Schemas['JobSpecInput']
 export type Line = Schemas['Line']
 export type LogPage = Schemas['LogPage']
 export type DroverEvent = Schemas['Event']

@@ -51,7 +51,7 @@ export function fitOf(gpus: readonly Gpu[], wanted: number, types: readonly stri
   if (wanted <= 0 || gpus.length === 0) return null
   const nodes = new Map<string, { name: string; all: number; free: number }>()
   for (const gpu of gpus) {
-    if (types.length > 0 && !types.includes(gpu.type)) continue
+    if (types.length > 0 && !types.includes(gpu.type ?? '')) continue
     const node = nodes.get(gpu.node) ?? { name: gpu.node_name, all: 0, free: 0 }
     if (gpu.state !== 'error' && gpu.state !== 'offline' && gpu.state !== 'driver_hung') node.all++
     if (gpu.state === 'available') node.free++
