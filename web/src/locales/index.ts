@@ -1,4 +1,6 @@
 /* Languages are loaded when they are chosen; a missing text falls back to English. */
+import type { Language } from 'element-plus/es/locale'
+import { shallowRef } from 'vue'
 import { createI18n } from 'vue-i18n'
 import en from './en'
 
@@ -18,13 +20,20 @@ export const i18n = createI18n({
   fallbackWarn: import.meta.env.DEV,
 })
 
+/** The few texts of the component library; undefined is its English. */
+export const elementTexts = shallowRef<Language | undefined>(undefined)
+let elementChinese: Language | undefined
+
 export function systemLocale(): Locale {
   return /^zh/i.test(navigator.language) ? 'zh-CN' : 'en'
 }
 
 export async function loadLocale(locale: Locale): Promise<void> {
   if (locale === 'zh-CN' && !i18n.global.availableLocales.includes(locale)) {
-    i18n.global.setLocaleMessage(locale, (await import('./zh')).default)
+    const [texts, library] = await Promise.all([import('./zh'), import('element-plus/es/locale/lang/zh-cn')])
+    i18n.global.setLocaleMessage(locale, texts.default)
+    elementChinese = library.default
   }
+  elementTexts.value = locale === 'zh-CN' ? elementChinese : undefined
   i18n.global.locale.value = locale
 }
