@@ -84,11 +84,13 @@ static void say_hello(struct agent *g)
         a->ship = false;
     /* Live ones first: what is not in the list does not run, as the server sees it. Ended ones that
      * find no room follow as messages of their own. */
+    bool more = false;
     for (int live = 1; live >= 0; live--)
         for (struct attempt *a = g->first; a != NULL; a = a->next) {
             if (a->journal_us == 0 || attempt_live(a) != (live == 1))
                 continue;
             a->report = text.len > HELLO_BYTES_MAX;
+            more |= a->report;
             if (a->report)
                 continue;
             json_open(&j, '{');
@@ -96,6 +98,7 @@ static void say_hello(struct agent *g)
             json_close(&j, '}');
         }
     json_close(&j, ']');
+    json_kbool(&j, "more", more);
     json_close(&j, '}');
     send_text(g, &text);
 }

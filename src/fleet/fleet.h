@@ -148,7 +148,9 @@ void fleet_on_snapshot(struct fleet *f, void (*fn)(void *ctx, const struct fleet
 /* What the room above does with the job side of the link. Calls come from the link's worker, one
  * at a time for each node, and may write to the store. */
 struct link_ops {
-    void (*online)(void *ctx, int64_t node, const struct jv *attempts); /* after hello */
+    /* After hello, whose `attempts` lists what the node has; `more`: ended ones follow as reports.
+     */
+    void (*online)(void *ctx, int64_t node, const struct jv *hello);
     void (*offline)(void *ctx, int64_t node);
     void (*attempts)(void *ctx, int64_t node, const struct jv *const *reports, size_t n);
     void (*log)(void *ctx, int64_t node, int64_t attempt, uint64_t offset, const void *bytes,

@@ -104,7 +104,7 @@ static void link_hello(struct link *l, const struct jv *v)
     buf_fini(&b);
     fleet_refresh(f);
     if (f->ops != NULL)
-        f->ops->online(f->ops_ctx, l->node, jv_get(v, "attempts"));
+        f->ops->online(f->ops_ctx, l->node, v);
 }
 
 static uint64_t little64(const unsigned char *p)

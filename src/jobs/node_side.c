@@ -109,7 +109,8 @@ struct report_batch {
     int64_t node;
     const struct jv *const *items;
     size_t n;
-    const struct jv *all; /* hello: the whole list; else NULL */
+    const struct jv *all; /* hello: the list; else NULL */
+    bool more;            /* ended ones that are not in it follow */
 };
 
 static int64_t int_or_null(const struct jv *o, const char *name)
@@ -231,8 +232,8 @@ static int missing_ones(struct tx *tx, const struct report_batch *b, struct err 
                     send_after_commit(tx, b->jobs, b->node, json, len);
                 continue;
             }
-        } else if (at->state == ATTEMPT_ENDED) {
-            continue; /* its log cannot grow any more: the duty closes it */
+        } else if (at->state == ATTEMPT_ENDED || b->more) {
+            continue; /* its log cannot grow any more: the duty closes it; or its report follows */
         } else {
             at->end_reason = END_SUPERVISOR_LOST;
         }
@@ -264,7 +265,7 @@ static int reports_tx(struct tx *tx, void *ctx, struct err *e)
 static void on_attempts(void *ctx, int64_t node, const struct jv *const *reports, size_t n)
 {
     struct jobs *jobs = ctx;
-    struct report_batch b = {jobs, node, reports, n, NULL};
+    struct report_batch b = {jobs, node, reports, n, NULL, false};
     struct err e = {0};
     if (store_tx(house_store(jobs->house), reports_tx, &b, &e) != OK) {
         /* the agent repeats its state at the next hello; one bad report must not hide others */
@@ -280,14 +281,15 @@ static void on_attempts(void *ctx, int64_t node, const struct jv *const *reports
     }
 }
 
-static void on_online(void *ctx, int64_t node, const struct jv *attempts)
+static void on_online(void *ctx, int64_t node, const struct jv *hello)
 {
+    const struct jv *attempts = jv_get(hello, "attempts");
     struct jobs *jobs = ctx;
     size_t n = jv_kind(attempts) == JV_LIST ? jv_len(attempts) : 0;
     const struct jv **items = mem_alloc((n + 1) * sizeof(*items));
     for (size_t i = 0; i < n; i++)
         items[i] = jv_at(attempts, i);
-    struct report_batch b = {jobs, node, items, n, attempts};
+    struct report_batch b = {jobs, node, items, n, attempts, jv_get_bool(hello, "more", false)};
     struct err e = {0};
     if (store_tx(house_store(jobs->house), reports_tx, &b, &e) != OK)
         log_error("jobs", "what node %lld runs: %s", (long long)node, e.text);
