@@ -25,6 +25,7 @@ enum attempt_state {
 enum launch_state { LAUNCH_NO, LAUNCH_WANTED, LAUNCH_ASKED };
 
 enum { ATTEMPT_GPUS_MAX = 64, LAUNCH_TRIES_MAX = 5 };
+#define ATTEMPT_ID_MAX ((INT64_C(1) << 56) - 1) /* the loop's events carry a kind above the id */
 
 struct attempt {
     int64_t id;

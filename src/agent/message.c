@@ -85,7 +85,7 @@ static int read_members(struct message *m, struct err *e)
         break;
     }
     if (k == OK)
-        k = whole(o, "id", 1, INT64_MAX, 0, &m->id, e);
+        k = whole(o, "id", 1, ATTEMPT_ID_MAX, 0, &m->id, e);
     if (k == OK && m->id == 0)
         k = err_set(e, ERR_INVALID, "the attempt's id is missing");
     return k;

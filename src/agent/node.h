@@ -56,6 +56,11 @@ struct agent {
 
 struct attempt *agent_find(struct agent *g, int64_t id);
 struct attempt *agent_add(struct agent *g, int64_t id);
+int agent_begin(struct agent *g, struct err *e);
+void agent_end(struct agent *g);
+int agent_start_launcher(struct agent *g, struct err *e);
+bool agent_idle(const struct agent *g);               /* no live attempt */
+void agent_watch(struct agent *g, struct attempt *a); /* its folder */
 void agent_watch_fd(struct agent *g, int fd, int what, int64_t id);
 enum { ON_LINK = 1, ON_LAUNCHER, ON_INOTIFY, ON_SIGNAL, ON_SHIM };
 

@@ -6,7 +6,7 @@
  *
  * What must stay true: nothing runs before the commit; after it exactly one exit record comes
  * unless the shim itself is killed; when it is there, no process of the job is left. */
-#include "agent/shim/shim.h"
+#include "agent/shim/attempt.h"
 #include "agent/tree.h"
 
 #include <errno.h>
@@ -16,7 +16,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -35,36 +34,8 @@ enum {
     SLOT_SIZE = 4096
 };
 
-/* Why the shim ends a job by itself. */
-enum ending { NOT_ENDING, BY_STOP, BY_TIME };
-
 enum source { FROM_SIGNAL, FROM_STATUS, FROM_OUT, FROM_ERR };
 
-struct shim {
-    int dir;
-    char *spec_text;
-    struct spec spec;
-    struct started started;
-    char started_name[32], exit_name[32]; /* own files before they get their real names */
-    int started_fd, exit_fd;
-    int epoll, signals, status, out[2]; /* out: read ends of both streams */
-    struct spooler spool;
-    struct line lines[2];
-    char failure[DETAIL_SIZE]; /* why the command did not start */
-    size_t failure_n;
-    int oom_score;
-    pid_t job;
-    bool job_ended;
-    int job_status;
-    int64_t job_end_us;                       /* UTC */
-    int64_t time_limit_at, kill_at, stuck_at; /* mono; 0: none */
-    enum ending ending;
-    enum stop_why stop_why;
-    int64_t grace_us; /* of the stop request */
-    bool killed;      /* KILL was needed */
-    bool tree_told;   /* TERM went out to what is left */
-    bool stuck_told;
-};
 /* Static: two line buffers and the spool's are touched only as far as they are used. */
 static struct shim shim_state;
 static uint8_t read_buffer[READ_MAX];
@@ -101,7 +72,7 @@ static int slot_open(int dir, const char *name)
     return fd;
 }
 
-static bool put_whole(int fd, const char *text, int n)
+bool put_whole(int fd, const char *text, int n)
 {
     return pwrite(fd, text, (size_t)n, 0) == n;
 }
@@ -393,104 +364,6 @@ static void loop(struct shim *s)
     }
 }
 
-/* ---- exit ---- */
-
-static const char *signal_words(int sig)
-{
-    switch (sig) {
-    case SIGSEGV:
-        return " (invalid memory access)";
-    case SIGABRT:
-        return " (the program aborted)";
-    case SIGBUS:
-        return " (bus error)";
-    case SIGFPE:
-        return " (arithmetic error)";
-    case SIGILL:
-        return " (illegal instruction)";
-    case SIGKILL:
-        return " (killed)";
-    case SIGTERM:
-        return " (terminated)";
-    case SIGPIPE:
-        return " (broken pipe)";
-    default:
-        return "";
-    }
-}
-
-static void judge(struct shim *s, struct exit_record *x)
-{
-    int status = s->job_status;
-    int64_t oom = limits_oom_kills(&s->spec);
-    x->code = s->job > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    x->signal = s->job > 0 && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-    x->started_us = s->started.job_at_us;
-    x->ended_us = s->job_end_us > 0 ? s->job_end_us : shim_now();
-    size_t size = sizeof(x->detail);
-    if (s->ending == BY_STOP) {
-        x->reason = END_CANCELLED;
-        snprintf(x->detail, size, "%s%s",
-                 s->stop_why == STOP_PREEMPTED ? "stopped to make room for other work"
-                                               : "cancelled",
-                 s->killed && s->grace_us > 0 ? "; it did not end by itself and was killed" : "");
-    } else if (s->ending == BY_TIME) {
-        long long t = (s->spec.time_limit_us + 999999) / 1000000;
-        x->reason = END_TIMED_OUT;
-        snprintf(x->detail, size, "time limit of %lld:%02lld:%02lld reached%s", t / 3600,
-                 t / 60 % 60, t % 60, s->killed ? "; it did not end by itself and was killed" : "");
-    } else if (s->failure[0] != '\0') {
-        x->reason = END_START_FAILED;
-        x->code = -1;
-        x->signal = 0;
-        snprintf(x->detail, size, "%s", s->failure);
-    } else if (oom > 0 && (x->signal != 0 || x->code != 0)) {
-        x->reason = END_OUT_OF_MEMORY;
-        if (s->spec.memory_mib > 0)
-            snprintf(x->detail, size, "killed: out of memory (limit %lld MiB)",
-                     (long long)s->spec.memory_mib);
-        else
-            snprintf(x->detail, size, "killed: the node ran out of memory");
-    } else if (x->signal != 0) {
-        x->reason = END_SIGNALLED;
-        snprintf(x->detail, size, "ended by signal %d%s", x->signal, signal_words(x->signal));
-    } else {
-        x->reason = END_EXITED;
-        snprintf(x->detail, size, "exit code %d", x->code);
-        if (oom > 0)
-            spooler_system(&s->spool, "%lld processes of the job were killed: out of memory",
-                           (long long)oom);
-    }
-}
-
-static void write_exit(struct shim *s, struct exit_record *x)
-{
-    char text[EXIT_MAX];
-    struct rusage used;
-    if (getrusage(RUSAGE_CHILDREN, &used) == 0) {
-        x->cpu_us = (int64_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000 +
-                    used.ru_utime.tv_usec + used.ru_stime.tv_usec;
-        x->max_rss_kib = used.ru_maxrss;
-    }
-    spooler_finish(&s->spool);
-    x->dropped = (int64_t)s->spool.dropped;
-    if (s->spool.untold > 0) {
-        size_t n = strlen(x->detail);
-        snprintf(x->detail + n, sizeof(x->detail) - n, "; %llu bytes of output were dropped: %s",
-                 (unsigned long long)s->spool.untold, strerror(s->spool.why));
-    }
-    int n = exit_format(x, text);
-    /* The blocks are there already, so this fails only if the disk itself does. */
-    for (int tries = 0; tries < 100; tries++) {
-        if (put_whole(s->exit_fd, text, n) &&
-            renameat(s->dir, s->exit_name, s->dir, FOLDER_EXIT) == 0)
-            return;
-        if (errno == ENOENT)
-            return;         /* the folder was removed: nobody waits for it */
-        usleep(100 * 1000); /* allowed: a disk that is full; nobody wakes us when it is not */
-    }
-}
-
 int shim_main(const char *folder)
 {
     struct shim *s = &shim_state;
@@ -533,9 +406,9 @@ int shim_main(const char *folder)
         s->ending = BY_STOP; /* the request came first: it never runs */
     else if (start(s))
         loop(s);
-    judge(s, &x);
+    end_judge(s, &x);
     for (int ms = 1; !limits_remove(&s->spec) && ms < 1000; ms *= 2)
         usleep((useconds_t)ms * 1000); /* allowed: its processes leave the group a moment later */
-    write_exit(s, &x);
+    end_write(s, &x);
     return 0;
 }
