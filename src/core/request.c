@@ -461,7 +461,6 @@ static int run_in_tx(struct tx *tx, void *ctx, struct err *e)
     buf_reset(&q->out);
     q->issues.n = 0;
     q->status = 0;
-    q->after = NULL;
     bool again = false;
     int rc = OK;
     if (l->idem_key != NULL)

@@ -95,10 +95,6 @@ struct request {
     const char *type;
     struct http_header_pair headers[REQUEST_HEADERS_MAX];
     size_t n_headers;
-    /* Set by a handler that answers later or by itself (a wait, a stream, an upgrade): called as
-     * the last step on the same thread, after the transaction. The request is its own from then
-     * on: it ends with request_done(), request_stream(), ws_accept() or http_respond(). */
-    void (*after)(struct request *q);
     bool etag;
     enum err_kind refused; /* ROUTE_LIVE: ERR_UNAUTHENTICATED: no credential; ERR_FORBIDDEN: bad */
     const char *audit_target; /* "j-17": what the change hit, for the audit log */
@@ -129,10 +125,10 @@ int request_answer(struct request *q, int status, const struct view *v, const vo
 int request_answer_raw(struct request *q, int status, const char *type, const char *body, size_t n);
 int request_answer_empty(struct request *q, int status);
 void request_header(struct request *q, const char *name, const char *value);
-/* Ends a request that went on in its `after`: sends what request_answer() left, or the error when
+/* Ends a request that a handler has taken: sends what request_answer() left, or the error when
  * e (may be NULL) is one. Any thread; q is gone afterwards. */
 void request_done(struct request *q, const struct err *e);
-/* In `after`: answers 200 with an endless body of this type, and the headers of every answer. */
+/* In a handler that then returns REQUEST_TAKEN: answers 200 with an endless body of this type, and the headers of every answer. */
 struct http_stream *request_stream(struct request *q, const char *type,
                                    const struct http_stream_ops *ops, void *ctx);
 /* Adds a broken rule on a body field after parsing; returns ERR_INVALID. */

@@ -160,8 +160,7 @@ void fleet_link_ops(struct fleet *f, const struct link_ops *ops, void *ctx);
 /* Sends one JSON message to the node's agent; false when it is not connected. */
 bool fleet_send(struct fleet *f, int64_t node, const char *json, size_t n);
 bool fleet_connected(struct fleet *f, int64_t node);
-/* Takes over the connection of a request that asks for the link (access was checked); called in
- * the request's `after`. */
+/* Takes over the connection of a request that asks for the link (access was checked). */
 struct request;
 int fleet_link_accept(struct fleet *f, struct request *q, struct err *e);
 /* Tells every agent that the server stops in order. */

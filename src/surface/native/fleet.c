@@ -26,15 +26,14 @@ LOCAL_VIEW(gpu_holder_view, struct gpu_holder_shown, "GpuHolder", NULL, 0,
            FIELD(struct gpu_holder_shown, "name", name, T_TEXT, .flags = F_NULL,
                  .doc = "null: not the caller's to see"),
            FIELD(struct gpu_holder_shown, "owner", owner, T_TEXT, .flags = F_NULL),
-           FIELD(struct gpu_holder_shown, "milli", milli, T_INT,
-                 .doc = "thousandths of the GPU"));
+           FIELD(struct gpu_holder_shown, "milli", milli, T_INT, .doc = "thousandths of the GPU"));
 
-#define GPU(wire, m, T, ...) FIELD(struct gpu_shown, wire, m, T, __VA_ARGS__)
+#define GPU(wire, m, T, ...)  FIELD(struct gpu_shown, wire, m, T, __VA_ARGS__)
 #define GPU_VALUE(wire, doc_) GPU(#wire, wire, T_INT, .flags = F_NULL, .doc = doc_)
 VIEW(gpu_view, struct gpu_shown, "Gpu", NULL, 0, GPU("id", id, T_TEXT, .doc = "such as gpu-001"),
      GPU("node", node, T_ID, .prefix = "n"), GPU("node_name", node_name, T_TEXT),
-     GPU("index", index, T_INT, .doc = "on its node"),
-     GPU("uuid", uuid, T_TEXT, .flags = F_NULL), GPU("name", name, T_TEXT, .flags = F_NULL),
+     GPU("index", index, T_INT, .doc = "on its node"), GPU("uuid", uuid, T_TEXT, .flags = F_NULL),
+     GPU("name", name, T_TEXT, .flags = F_NULL),
      GPU("type", type, T_TEXT, .flags = F_NULL, .doc = "short name, for gpu_type of a job"),
      GPU_VALUE(memory_total_mib, NULL), GPU_VALUE(memory_used_mib, NULL),
      GPU_VALUE(utilization, "percent; null: unknown"), GPU_VALUE(memory_utilization, "percent"),
@@ -105,9 +104,8 @@ void gpu_show(const struct snap_gpu *g, const struct principal *who, struct aren
 void node_show(const struct snap_node *n, struct node_shown *out)
 {
     *out = (struct node_shown){.node = n->node,
-                               .memory_mib = n->memory_total_mib != INT_NULL
-                                                 ? n->memory_total_mib
-                                                 : n->node.memory_mib,
+                               .memory_mib = n->memory_total_mib != INT_NULL ? n->memory_total_mib
+                                                                             : n->node.memory_mib,
                                .memory_used_mib = n->memory_used_mib,
                                .gpus = (int64_t)n->n_gpus,
                                .cpu_percent = n->cpu_percent};
@@ -196,16 +194,15 @@ static int nodes_list(struct request *q, struct tx *tx, struct err *e)
     int64_t after = 0;
     if (in->cursor != NULL && !id_parse("n", in->cursor, &after))
         return native_bad_cursor(e);
-    struct node_shown *shown =
-        arena_alloc(q->arena, ((size_t)in->limit + 1) * sizeof(*shown));
+    struct node_shown *shown = arena_alloc(q->arena, ((size_t)in->limit + 1) * sizeof(*shown));
     struct native_page out = {.items = {shown, 0}};
     char id[ID_TEXT_SIZE];
     for (size_t i = 0; i < s->n_nodes; i++) {
         if (s->nodes[i].node.id <= after)
             continue;
         if ((int64_t)out.items.n == in->limit) {
-            out.next_cursor =
-                arena_strdup(q->arena, id_text("n", shown[out.items.n - 1].node.id, id));
+            out.next_cursor = arena_strdup(q->arena,
+                                           id_text("n", shown[out.items.n - 1].node.id, id));
             break;
         }
         node_show(&s->nodes[i], &shown[out.items.n++]);
@@ -229,16 +226,9 @@ static int node_show_one(struct request *q, struct tx *tx, struct err *e)
 
 /* ---- the link ---- */
 
-static void link_take(struct request *q)
-{
-    struct err e;
-    fleet_link_accept(fleet_of(q->house), q, &e); /* answers also what it refuses */
-}
-
 static int agent_link(struct request *q, struct tx *tx, struct err *e)
 {
-    q->after = link_take;
-    return OK;
+    return fleet_link_accept(fleet_of(q->house), q, e);
 }
 
 /* ---- the table ---- */

@@ -279,12 +279,11 @@ static bool turn(struct follow *f, struct arena *a)
     if (f->s.attempt == 0 && f->next_attempt != 0)
         next_try(f);
     if (f->s.attempt != 0) {
-        struct logs_query want = {
-            .from = f->s.tail >= 0 ? LOGS_FROM_TAIL : LOGS_FROM_OFFSET,
-            .at = f->s.tail >= 0 ? f->s.tail : (int64_t)f->s.offset,
-            .streams = f->s.streams,
-            .max_lines = f->s.plain ? PLAIN_LINES : EVENTS_LINES,
-            .max_bytes = f->s.plain ? PLAIN_BYTES : EVENTS_BYTES};
+        struct logs_query want = {.from = f->s.tail >= 0 ? LOGS_FROM_TAIL : LOGS_FROM_OFFSET,
+                                  .at = f->s.tail >= 0 ? f->s.tail : (int64_t)f->s.offset,
+                                  .streams = f->s.streams,
+                                  .max_lines = f->s.plain ? PLAIN_LINES : EVENTS_LINES,
+                                  .max_bytes = f->s.plain ? PLAIN_BYTES : EVENTS_BYTES};
         if (logs_read(f->all->logs, f->s.attempt, &want, a, &page, &e) != OK) {
             log_warning("logs", "following job %lld: %s", (long long)f->s.job, e.text);
             end_stream(f);
@@ -382,10 +381,9 @@ void follows_tick(struct follows *all)
     pthread_mutex_unlock(&all->lock);
 }
 
-static void begin(struct request *q)
+int follows_take(struct request *q, const struct follow_start *s)
 {
     struct follows *all = native_jobs_of(q->house)->follows;
-    const struct follow_start *s = q->prepared;
     struct follow *f = mem_alloc(sizeof(*f));
     f->all = all;
     f->s = *s;
@@ -416,18 +414,13 @@ static void begin(struct request *q)
         err_lang_set(q->lang);
         err_set(&e, ERR_UNAVAILABLE, "too many logs are followed already: try again in a second");
         request_done(q, &e);
-        return;
+        return REQUEST_TAKEN;
     }
     f->stream = request_stream(
-        q, s->plain ? "text/plain; charset=utf-8" : "text/event-stream; charset=utf-8",
-        &stream_ops, f);
+        q, s->plain ? "text/plain; charset=utf-8" : "text/event-stream; charset=utf-8", &stream_ops,
+        f);
     schedule(f);
     pthread_mutex_unlock(&f->lock);
     follow_put(f);
-}
-
-void follows_prepare(struct request *q, const struct follow_start *s)
-{
-    q->prepared = arena_memdup(q->arena, s, sizeof(*s));
-    q->after = begin;
+    return REQUEST_TAKEN;
 }

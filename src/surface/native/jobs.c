@@ -117,8 +117,8 @@ static void capacity_hint(struct request *q, const struct job_spec *spec)
         native_hint(q, "No node has a GPU: submit with gpus 0, or add a node.");
 }
 
-int native_answer_job(struct request *q, struct tx *tx, int status, const struct job *j,
-                      bool lines, struct err *e)
+int native_answer_job(struct request *q, struct tx *tx, int status, const struct job *j, bool lines,
+                      struct err *e)
 {
     struct job_shown shown;
     int rc = job_show(tx, j, lines, q->arena, &shown, e);
@@ -269,25 +269,33 @@ static int job_events_list(struct request *q, struct tx *tx, struct err *e)
 
 /* ---- wait ---- */
 
+struct wait_look {
+    struct request *q;
+    struct job job;
+};
+
+static int wait_look_tx(struct tx *tx, void *ctx, struct err *e)
+{
+    struct wait_look *l = ctx;
+    int rc = native_job(l->q, tx, job_ref(l->q), &l->job, e);
+    return rc != OK ? rc : native_answer_job(l->q, tx, 200, &l->job, true, e);
+}
+
 static int job_wait(struct request *q, struct tx *tx, struct err *e)
 {
     const struct wait_query *in = q->query;
-    struct job j;
-    int rc = native_job(q, tx, job_ref(q), &j, e);
-    if (rc != OK)
+    struct wait_look l = {.q = q};
+    int rc = store_read(house_store(q->house), wait_look_tx, &l, e);
+    if (rc != OK || job_ended(l.job.state) || in->timeout_s == 0)
         return rc;
-    if (job_ended(j.state) || in->timeout_s == 0)
-        return native_answer_job(q, tx, 200, &j, true, e);
-    waits_prepare(q, j.id, in->timeout_s * US_PER_S);
-    return OK;
+    return waits_take(q, l.job.id, in->timeout_s * US_PER_S);
 }
 
 /* ---- the table ---- */
 
 static const struct route routes[] = {
-    {"GET", "/v1/jobs", "jobs_list", "Jobs, newest first", ACCESS_OWNER,
-     .query = &jobs_query_view, .handle = jobs_list, .answers = {{200, &jobs_view}},
-     .errors = "400 403", .tag = "jobs"},
+    {"GET", "/v1/jobs", "jobs_list", "Jobs, newest first", ACCESS_OWNER, .query = &jobs_query_view,
+     .handle = jobs_list, .answers = {{200, &jobs_view}}, .errors = "400 403", .tag = "jobs"},
     {"POST", "/v1/jobs", "job_create", "Submit a job", ACCESS_USER, .flags = ROUTE_IDEMPOTENT,
      .body = &spec_view, .handle = job_create, .answers = {{201, &job_view}}, .errors = "400 409",
      .tag = "jobs"},
@@ -295,16 +303,14 @@ static const struct route routes[] = {
      .params = &job_path_view, .handle = job_show_one, .answers = {{200, &job_view}},
      .errors = "404", .tag = "jobs"},
     {"GET", "/v1/jobs/{id}/wait", "job_wait", "The job as soon as it has ended, or after a while",
-     ACCESS_OWNER, .params = &job_path_view, .query = &wait_query_view, .handle = job_wait,
-     .answers = {{200, &job_view}}, .errors = "404 503", .tag = "jobs"},
-    {"POST", "/v1/jobs/{id}/cancel", "job_cancel",
-     "End a job; one that has ended is left as it is", ACCESS_OWNER, .flags = ROUTE_BODY_OPTIONAL,
-     .params = &job_path_view, .body = &cancel_view, .handle = job_cancel_one,
-     .answers = {{200, &job_view}}, .errors = "400 404", .tag = "jobs"},
+     ACCESS_OWNER, .flags = ROUTE_NO_TX, .params = &job_path_view, .query = &wait_query_view,
+     .handle = job_wait, .answers = {{200, &job_view}}, .errors = "404 503", .tag = "jobs"},
+    {"POST", "/v1/jobs/{id}/cancel", "job_cancel", "End a job; one that has ended is left as it is",
+     ACCESS_OWNER, .flags = ROUTE_BODY_OPTIONAL, .params = &job_path_view, .body = &cancel_view,
+     .handle = job_cancel_one, .answers = {{200, &job_view}}, .errors = "400 404", .tag = "jobs"},
     {"GET", "/v1/jobs/{id}/events", "job_events", "What happened to a job, oldest first",
-     ACCESS_OWNER, .params = &job_path_view, .query = &events_page_view,
-     .handle = job_events_list, .answers = {{200, &events_view}}, .errors = "400 404",
-     .tag = "jobs"},
+     ACCESS_OWNER, .params = &job_path_view, .query = &events_page_view, .handle = job_events_list,
+     .answers = {{200, &events_view}}, .errors = "400 404", .tag = "jobs"},
     {"GET", "/v1/jobs/{id}/log", "job_log", "Lines that a job printed", ACCESS_OWNER,
      .flags = ROUTE_NO_TX, .params = &job_path_view, .query = &log_query_view,
      .handle = job_log_page, .answers = {{200, &log_page_view}}, .errors = "404", .tag = "jobs"},
@@ -315,8 +321,8 @@ static const struct route routes[] = {
      .errors = "404 503", .tag = "jobs"},
     {"GET", "/v1/jobs/{id}/log/stream", "job_log_stream",
      "Server-sent events: lines (id: try:offset), state (the job), and end", ACCESS_OWNER,
-     .flags = ROUTE_NO_TX | ROUTE_STREAM, .params = &job_path_view,
-     .query = &log_stream_query_view, .handle = job_log_stream,
+     .flags = ROUTE_NO_TX | ROUTE_STREAM, .params = &job_path_view, .query = &log_stream_query_view,
+     .handle = job_log_stream,
      .answers = {{200, .type = "text/event-stream", .doc = "goes on until the job has ended"}},
      .errors = "404 503", .tag = "jobs"},
 };

@@ -14,21 +14,21 @@ struct native_jobs *native_jobs_of(const struct house *h);
 
 /* jobs.c */
 const char *job_ref(const struct request *q); /* {id} of the path */
-int native_answer_job(struct request *q, struct tx *tx, int status, const struct job *j,
-                      bool lines, struct err *e);
+int native_answer_job(struct request *q, struct tx *tx, int status, const struct job *j, bool lines,
+                      struct err *e);
 
 /* wait.c. The house's pool and bus have ended when waits_destroy is called. */
 struct waits;
 struct waits *waits_create(struct house *h);
 void waits_destroy(struct waits *w); /* answers what is left */
-/* In a handler: the request is answered later, by the job's end or after this time. */
-void waits_prepare(struct request *q, int64_t job, int64_t timeout_us);
+/* For a handler without a transaction to return: the request is answered later, at the job's end
+ * or after this time. */
+int waits_take(struct request *q, int64_t job, int64_t timeout_us);
 void waits_job_ended(struct waits *w, int64_t job); /* any thread */
 void waits_tick(struct waits *w);
 
 /* logs.c */
-extern const struct view log_query_view, log_text_query_view, log_stream_query_view,
-    log_page_view;
+extern const struct view log_query_view, log_text_query_view, log_stream_query_view, log_page_view;
 handler_fn job_log_page, job_log_text, job_log_stream;
 
 /* follow.c: an endless answer that is fed from a job's log, with bounded memory. */
@@ -45,7 +45,7 @@ struct follow_start {
     unsigned streams; /* LOGS_OUT | …; 0: all */
     bool plain;       /* the bytes of one try, no events, no later tries; ends at the present end */
 };
-/* In a handler: the request becomes a stream. */
-void follows_prepare(struct request *q, const struct follow_start *s);
+/* For a handler without a transaction to return: the request becomes a stream. */
+int follows_take(struct request *q, const struct follow_start *s);
 
 #endif

@@ -105,12 +105,13 @@ int job_log_page(struct request *q, struct tx *tx, struct err *e)
     if ((rc = find_log(q, in->attempt, &f, e)) != OK)
         return rc;
     out.complete = f.attempt == 0 && job_ended(f.job.state);
-    struct logs_query want = {
-        .from = in->tail != INT_NULL ? LOGS_FROM_TAIL : LOGS_FROM_OFFSET,
-        .at = in->tail != INT_NULL ? in->tail : in->offset != INT_NULL ? in->offset : 0,
-        .streams = streams_of(in),
-        .max_lines = (size_t)(in->tail > in->limit ? in->tail : in->limit),
-        .max_bytes = LOGS_BYTES_MAX};
+    struct logs_query want = {.from = in->tail != INT_NULL ? LOGS_FROM_TAIL : LOGS_FROM_OFFSET,
+                              .at = in->tail != INT_NULL     ? in->tail
+                                    : in->offset != INT_NULL ? in->offset
+                                                             : 0,
+                              .streams = streams_of(in),
+                              .max_lines = (size_t)(in->tail > in->limit ? in->tail : in->limit),
+                              .max_bytes = LOGS_BYTES_MAX};
     if (f.attempt != 0) {
         rc = logs_read(jobs_logs(jobs_of(q->house)), f.attempt, &want, q->arena, &page, e);
         if (rc != OK)
@@ -141,8 +142,7 @@ int job_log_text(struct request *q, struct tx *tx, struct err *e)
                              .plain = true};
     if (f.attempt == 0)
         return request_answer_raw(q, 200, "text/plain; charset=utf-8", "", 0);
-    follows_prepare(q, &s);
-    return OK;
+    return follows_take(q, &s);
 }
 
 /* "2:4096": the line at 4096 of the second try was the last that arrived. */
@@ -182,6 +182,5 @@ int job_log_stream(struct request *q, struct tx *tx, struct err *e)
     s.number = f.number;
     request_header(q, "Cache-Control", "no-store");
     request_header(q, "X-Accel-Buffering", "no"); /* a proxy must not hold lines back */
-    follows_prepare(q, &s);
-    return OK;
+    return follows_take(q, &s);
 }

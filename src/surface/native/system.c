@@ -1,4 +1,5 @@
 /* The native routes about the whole: version, overview, events. */
+#include "surface/live.h"
 #include "surface/native/views.h"
 #include "surface/surface.h"
 
@@ -103,8 +104,8 @@ static void count_fleet(const struct fleet_snapshot *s, struct arena *a, struct 
         o->nodes.total++;
         o->nodes.online += n->state == NODE_ONLINE;
         if (n->state != NODE_ONLINE && o->problems.n < PROBLEMS_MAX)
-            p[o->problems.n++] = (struct problem){
-                sentence(a, "Node %s does not answer.", n->name), "/gpus?state=offline"};
+            p[o->problems.n++] = (struct problem){sentence(a, "Node %s does not answer.", n->name),
+                                                  "/gpus?state=offline"};
     }
     for (size_t i = 0; i < s->n_gpus; i++) {
         const struct snap_gpu *g = &s->gpus[i];
@@ -198,6 +199,9 @@ static const struct route routes[] = {
      "What happened, oldest first: one's own, or all for operators", ACCESS_USER,
      .query = &events_query_view, .handle = events_list, .answers = {{200, &events_view}},
      .errors = "400", .tag = "system"},
+    {"WS", "/v1/ws", "live", "Live channel: jobs, job:j-17, log:j-17, gpu, nodes, events",
+     ACCESS_USER, .flags = ROUTE_LIVE | ROUTE_NO_TX | ROUTE_STREAM, .handle = live_native_socket,
+     .tag = "system"},
 };
 
 static const struct err_text texts[] = {

@@ -25,7 +25,7 @@ void native_hint(struct request *q, const char *fmt, ...)
 
 /* ---- jobs ---- */
 
-#define JOB(wire, m, ...)      SAME(struct job_shown, wire, j.m, __VA_ARGS__)
+#define JOB(wire, m, ...)     SAME(struct job_shown, wire, j.m, __VA_ARGS__)
 #define MADE(wire, m, T, ...) FIELD(struct job_shown, wire, m, T, __VA_ARGS__)
 
 VIEW(job_view, struct job_shown, "Job", &job_record, 0, JOB("id", id), JOB("uuid", uuid),
@@ -80,8 +80,8 @@ static void job_fill(const struct job *j, const struct fleet_snapshot *fleet, in
         out->node_name = arena_strdup(a, n->node.name);
 }
 
-int job_show(struct tx *tx, const struct job *j, bool lines, struct arena *a,
-             struct job_shown *out, struct err *e)
+int job_show(struct tx *tx, const struct job *j, bool lines, struct arena *a, struct job_shown *out,
+             struct err *e)
 {
     struct house *h = tx_house(tx);
     int64_t ahead, attempt = 0;

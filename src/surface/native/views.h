@@ -22,8 +22,7 @@ struct native_page {
         FIELD(S, "cursor", cursor, T_TEXT, .flags = F_NULL, .max = 100,                            \
               .doc = "next_cursor of the page before")
 #define PAGE_VIEW(ident, name, item)                                                               \
-    VIEW(ident, struct native_page, name, NULL, 0,                                                 \
-         LIST(struct native_page, "items", items, item),                                           \
+    VIEW(ident, struct native_page, name, NULL, 0, LIST(struct native_page, "items", items, item), \
          FIELD(struct native_page, "next_cursor", next_cursor, T_TEXT, .flags = F_NULL,            \
                .doc = "for the query's cursor; null: that was all"))
 int native_bad_cursor(struct err *e);
@@ -43,8 +42,8 @@ struct job_shown {
 };
 extern const struct view job_view;
 /* lines: look up how many lines it has printed, which may read a file: not in a write. */
-int job_show(struct tx *tx, const struct job *j, bool lines, struct arena *a,
-             struct job_shown *out, struct err *e);
+int job_show(struct tx *tx, const struct job *j, bool lines, struct arena *a, struct job_shown *out,
+             struct err *e);
 /* All rows of *rows (struct job) as *out (struct job_shown). */
 int jobs_show(struct tx *tx, const struct list *rows, struct arena *a, struct list *out,
               struct err *e);

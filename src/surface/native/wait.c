@@ -134,10 +134,9 @@ void waits_destroy(struct waits *w)
     mem_free(w);
 }
 
-static void begin(struct request *q)
+static void begin(struct request *q, struct waiter *one)
 {
     struct waits *w = native_jobs_of(q->house)->waits;
-    struct waiter *one = q->prepared;
     int64_t job = one->job;
     pthread_mutex_lock(&w->lock);
     bool room = w->n < w->most;
@@ -162,10 +161,10 @@ static void begin(struct request *q)
     }
 }
 
-void waits_prepare(struct request *q, int64_t job, int64_t timeout_us)
+int waits_take(struct request *q, int64_t job, int64_t timeout_us)
 {
     struct waiter *w = arena_alloc(q->arena, sizeof(*w));
     *w = (struct waiter){.q = q, .job = job, .until_us = mono_us() + timeout_us};
-    q->prepared = w;
-    q->after = begin;
+    begin(q, w);
+    return REQUEST_TAKEN;
 }
