@@ -25,5 +25,9 @@ const struct module *const app_modules[] = {
     &baremetal_gpu_module,
     &native_accounts_module,
     &native_link_module,
+    &native_jobs_module,
+    &native_fleet_module,
+    &native_system_module,
+    &platform_live_module,
     NULL,
 };

@@ -29,7 +29,7 @@ static struct common *common_of(const struct house *h)
 static const char no_web[] =
     "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>Drover</title>\n"
     "<h1>Drover is running</h1>\n"
-    "<p>Its web interface is not built yet. In the source folder:</p>\n<pre>make web</pre>\n"
+    "<p>Its web interface is not built yet. In the source folder:</p>\n<pre>make build</pre>\n"
     "<p>Everything works without it: <code>drover --help</code>, "
     "<a href=\"/docs\">the API's pages</a>, <a href=\"/openapi.json\">its description</a>.</p>\n"
     "<p lang=\"zh\">Drover 正在运行，网页界面尚未构建。在源码目录中执行 <code>make "
@@ -37,7 +37,7 @@ static const char no_web[] =
     "</html>\n";
 static const char no_docs[] =
     "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>Drover API</title>\n"
-    "<p>These pages are not built yet. In the source folder:</p>\n<pre>tools/build docs</pre>\n"
+    "<p>These pages are not built yet. In the source folder:</p>\n<pre>make build</pre>\n"
     "<p>The description itself: <a href=\"/openapi.json\">/openapi.json</a></p>\n</html>\n";
 
 static int answer_page(struct request *q, const char *path, const char *otherwise)
@@ -272,9 +272,10 @@ static int metrics_show(struct request *q, struct tx *tx, struct err *e)
 
 /* ---- the module ---- */
 
+#define TEXT "{\"type\":\"string\"}"
 #define HTML                                                                                       \
     {                                                                                              \
-        200, .type = "text/html; charset=utf-8"                                                    \
+        200, .schema = TEXT, .type = "text/html; charset=utf-8"                                    \
     }
 static const struct route routes[] = {
     {"GET", "/", "root", "What this is; the web interface for browsers", ACCESS_ANYONE,
@@ -287,7 +288,8 @@ static const struct route routes[] = {
      .answers = {{200, &ready_view}, {503, &ready_view}}, .tag = "common"},
     {"GET", "/metrics", "metrics", "Prometheus text", ACCESS_OPEN,
      .flags = ROUTE_NO_TX | ROUTE_NO_LIMIT, .handle = metrics_show,
-     .answers = {{200, .type = "text/plain; version=0.0.4; charset=utf-8"}}, .tag = "common"},
+     .answers = {{200, .schema = TEXT, .type = "text/plain; version=0.0.4; charset=utf-8"}},
+     .tag = "common"},
     {"GET", "/openapi.json", "openapi", "This description", ACCESS_ANYONE, .flags = ROUTE_ETAG,
      .memory = openapi_show, .answers = {{200, .schema = "{\"type\":\"object\"}"}},
      .tag = "common"},
@@ -298,13 +300,13 @@ static const struct route routes[] = {
 };
 
 static const struct setting settings[] = {
-    {"DROVER_SHARE", NULL, SET_TEXT, NULL,
-     .doc = "folder with web/ and docs/; default: share beside the program"},
+    {"SHARE_DIR", "DROVER_SHARE", SET_TEXT, NULL,
+     .doc = "folder of the web UI and the API pages; default: share beside the program"},
 };
 
 static char *share_folder(const struct house *h)
 {
-    const char *given = setting_text(h, "DROVER_SHARE");
+    const char *given = setting_text(h, "SHARE_DIR");
     char path[4096];
     if (given != NULL && *given != '\0')
         return mem_strdup(given);
@@ -313,7 +315,11 @@ static char *share_folder(const struct house *h)
     char *slash = strrchr(path, '/');
     if (slash != NULL)
         *slash = '\0';
-    return mem_printf("%s/share", path);
+    char *beside = mem_printf("%s/share", path);
+    if (access(beside, R_OK) == 0)
+        return beside;
+    mem_free(beside);
+    return mem_printf("%s/../share/drover", path); /* as it is installed */
 }
 
 static int start(struct house *h, void **state, struct err *e)

@@ -1,4 +1,4 @@
-/* The native routes of the fleet: GPUs, nodes, and the link of their agents. Lists are answered
+/* The native routes of the fleet: GPUs and nodes. Lists are answered
  * from the fleet's snapshot without a transaction.
  *
  * What must stay true: every user sees which GPU is held, only who may see the holder learns its
@@ -224,13 +224,6 @@ static int node_show_one(struct request *q, struct tx *tx, struct err *e)
     return request_answer(q, 200, &node_view, &shown);
 }
 
-/* ---- the link ---- */
-
-static int agent_link(struct request *q, struct tx *tx, struct err *e)
-{
-    return fleet_link_accept(fleet_of(q->house), q, e);
-}
-
 /* ---- the table ---- */
 
 static const struct route routes[] = {
@@ -246,8 +239,6 @@ static const struct route routes[] = {
     {"GET", "/v1/nodes/{id}", "node_show", "One node", ACCESS_USER,
      .flags = ROUTE_ETAG | ROUTE_NO_LIMIT, .params = &node_path_view, .memory = node_show_one,
      .answers = {{200, &node_view}}, .errors = "404", .tag = "fleet"},
-    {"WS", "/v1/agent/link", "agent_link", "The connection of a node's agent", ACCESS_AGENT,
-     .flags = ROUTE_STREAM | ROUTE_NO_TX | ROUTE_NO_LIMIT, .handle = agent_link, .tag = "fleet"},
 };
 
 static const struct err_text texts[] = {

@@ -317,13 +317,15 @@ static const struct route routes[] = {
     {"GET", "/v1/jobs/{id}/log.txt", "job_log_text", "What a job printed, byte for byte",
      ACCESS_OWNER, .flags = ROUTE_NO_TX | ROUTE_STREAM, .params = &job_path_view,
      .query = &log_text_query_view, .handle = job_log_text,
-     .answers = {{200, .type = "text/plain; charset=utf-8", .doc = "output and error output"}},
+     .answers = {{200, .schema = "{\"type\":\"string\"}", .type = "text/plain; charset=utf-8",
+                  .doc = "output and error output"}},
      .errors = "404 503", .tag = "jobs"},
     {"GET", "/v1/jobs/{id}/log/stream", "job_log_stream",
      "Server-sent events: lines (id: try:offset), state (the job), and end", ACCESS_OWNER,
      .flags = ROUTE_NO_TX | ROUTE_STREAM, .params = &job_path_view, .query = &log_stream_query_view,
      .handle = job_log_stream,
-     .answers = {{200, .type = "text/event-stream", .doc = "goes on until the job has ended"}},
+     .answers = {{200, .schema = "{\"type\":\"string\"}", .type = "text/event-stream",
+                  .doc = "goes on until the job has ended"}},
      .errors = "404 503", .tag = "jobs"},
 };
 
