@@ -184,15 +184,16 @@ void house_stop(struct house *h)
     }
     if (h->bus != NULL)
         bus_stop(h->bus);
+    /* what was begun for a request or a socket ends before the rooms that it uses */
+    if (h->pool != NULL)
+        pool_destroy(h->pool);
+    h->pool = NULL;
     while (h->started > 0) {
         size_t i = --h->started;
         if (h->modules[i]->stop != NULL)
             h->modules[i]->stop(h, h->states[i]);
         h->states[i] = NULL;
     }
-    if (h->pool != NULL)
-        pool_destroy(h->pool);
-    h->pool = NULL;
     store_close(h->store);
     h->store = NULL;
     bus_destroy(h->bus);
@@ -266,5 +267,5 @@ const struct module *const *house_modules(const struct house *h)
 
 bool house_run(struct house *h, void (*fn)(void *ctx), void *ctx)
 {
-    return h->pool != NULL && pool_run(h->pool, fn, ctx);
+    return !house_stopping(h) && h->pool != NULL && pool_run(h->pool, fn, ctx);
 }

@@ -2,6 +2,7 @@
 #include "surface/assets.h"
 
 #include "base/str.h"
+#include "base/world.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -107,7 +108,7 @@ bool accept_prefers_html(const char *accept)
 
 bool path_is_page(const char *path)
 {
-    static const char *const others[] = {"/api", "/v1", "/auth", "/ws", "/assets", "/docs-assets"};
+    static const char *const others[] = {"/api", "/v1", "/auth", "/ws", "/assets", "/docs"};
     for (size_t i = 0; i < ARRAY_LEN(others); i++) {
         size_t n = strlen(others[i]);
         if (strncmp(path, others[i], n) == 0 && (path[n] == '/' || path[n] == '\0'))
@@ -192,7 +193,7 @@ int assets_load(const char *share, struct assets **out, struct err *e)
     AUTO(mem) char *docs = mem_printf("%s/docs", share);
     int rc = load_folder(a, web, "", 0, e);
     if (rc == OK)
-        rc = load_folder(a, docs, "/docs-assets", 0, e);
+        rc = load_folder(a, docs, "/docs", 0, e);
     if (rc != OK) {
         assets_destroy(a);
         return rc;
@@ -259,6 +260,10 @@ bool assets_serve(const struct assets *a, struct http_request *q)
     answer.n_headers = asset_page_headers(answer.headers);
     answer.headers[answer.n_headers++] = (struct http_header_pair){
         "Cache-Control", file->immutable ? "public, max-age=31536000, immutable" : "no-cache"};
+    char id[UUID_TEXT_SIZE]; /* as every other answer: the caller's own when it is a UUID */
+    const char *sent = http_header(q, "X-Request-ID");
+    answer.headers[answer.n_headers++] = (struct http_header_pair){
+        "X-Request-ID", sent != NULL && uuid_is(sent) ? sent : uuid_v4(id)};
     http_respond(q, &answer);
     return true;
 }

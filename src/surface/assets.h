@@ -21,7 +21,7 @@ struct asset {
     bool immutable; /* its name carries a hash of its content */
 };
 struct assets;
-/* SHARE/web is served from /, SHARE/docs from /docs-assets/. Folders that are missing are none. */
+/* SHARE/web is served from /, SHARE/docs from /docs/. Folders that are missing are none. */
 int assets_load(const char *share, struct assets **out, struct err *e);
 void assets_destroy(struct assets *a); /* NULL is fine */
 size_t assets_count(const struct assets *a);

@@ -72,12 +72,12 @@ static int root_show(struct request *q, struct tx *tx, struct err *e)
 
 static int docs_show(struct request *q, struct tx *tx, struct err *e)
 {
-    return answer_page(q, "/docs-assets/swagger.html", no_docs);
+    return answer_page(q, "/docs/index.html", no_docs);
 }
 
 static int redoc_show(struct request *q, struct tx *tx, struct err *e)
 {
-    return answer_page(q, "/docs-assets/redoc.html", no_docs);
+    return answer_page(q, "/docs/redoc.html", no_docs);
 }
 
 static int openapi_show(struct request *q, struct tx *tx, struct err *e)
