@@ -15,7 +15,8 @@
  * 1 KiB) with Vary, strong ETag on 200 answers of GET when asked by .etag, 304 for
  * If-None-Match, and empties the body for HEAD.
  *
- * Threads: see each call. Memory per idle connection: an 8 KiB pool.
+ * Threads: see each call. Memory per idle connection: an 8 KiB pool. A request's head has to fit
+ * into it beside the answer's: above about 5 KiB (less with many headers) it is refused with 431.
  */
 #ifndef IO_HTTP_H
 #define IO_HTTP_H
