@@ -159,6 +159,15 @@ static int token_read_tx(struct tx *tx, void *ctx, struct err *e)
     return rows_end(rows, e);
 }
 
+/* All but the times of use, which other threads write meanwhile. */
+static void token_copy(const struct known_token *from, struct known_token *to)
+{
+    to->id = from->id;
+    to->user_id = from->user_id;
+    to->expires_at = from->expires_at;
+    memcpy(to->user_uuid, from->user_uuid, sizeof(to->user_uuid));
+}
+
 int cache_token(struct identity *id, const char *hash, bool fast, struct known_token *out,
                 struct err *e)
 {
@@ -168,7 +177,7 @@ int cache_token(struct identity *id, const char *hash, bool fast, struct known_t
     bool fresh = kept != NULL && now - kept->read_at < id->recheck_us;
     if (fresh) {
         kept->used_at = wall;
-        memcpy(out, kept, sizeof(*out));
+        token_copy(kept, out);
     }
     pthread_rwlock_unlock(&id->lock);
     if (fresh)
@@ -185,7 +194,7 @@ int cache_token(struct identity *id, const char *hash, bool fast, struct known_t
         return bad_credential(e);
     t.used_at = wall;
     keep(id, &id->tokens, hash, &t, sizeof(t), epoch);
-    memcpy(out, &t, sizeof(t));
+    token_copy(&t, out);
     return OK;
 }
 
