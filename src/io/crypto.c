@@ -167,15 +167,15 @@ bool base64url_decode(const char *s, size_t n, void *to, size_t max, size_t *out
 /* ---- secrets at rest ---- */
 
 struct secret_key {
-    uint8_t bytes[crypto_secretbox_KEYBYTES];
+    uint8_t bytes[crypto_aead_xchacha20poly1305_ietf_KEYBYTES];
 };
 
-enum { KEY_TEXT_SIZE = 2 * crypto_secretbox_KEYBYTES + 1 };
+enum { KEY_TEXT_SIZE = 2 * crypto_aead_xchacha20poly1305_ietf_KEYBYTES + 1 };
 
 /* Makes a key file that is whole or not there. OK too when another process was first. */
 static int key_file_make(const char *path, struct err *e)
 {
-    uint8_t key[crypto_secretbox_KEYBYTES];
+    uint8_t key[crypto_aead_xchacha20poly1305_ietf_KEYBYTES];
     char text[KEY_TEXT_SIZE + 1], id[9];
     random_bytes(key, sizeof(key));
     sodium_bin2hex(text, KEY_TEXT_SIZE, key, sizeof(key));
@@ -247,13 +247,19 @@ void secret_key_close(struct secret_key *k)
     mem_free(k);
 }
 
-/* nonce, then the box, in one base64url text */
+/* nonce, then the sealed bytes with their tag, in one base64url text */
+enum {
+    NONCE_SIZE = crypto_aead_xchacha20poly1305_ietf_NPUBBYTES,
+    TAG_SIZE = crypto_aead_xchacha20poly1305_ietf_ABYTES,
+};
+
 const char *secret_seal(const struct secret_key *k, const void *p, size_t n, struct arena *a)
 {
-    size_t total = crypto_secretbox_NONCEBYTES + crypto_secretbox_MACBYTES + n;
+    size_t total = NONCE_SIZE + TAG_SIZE + n;
     uint8_t *raw = arena_alloc(a, total);
-    random_bytes(raw, crypto_secretbox_NONCEBYTES);
-    crypto_secretbox_easy(raw + crypto_secretbox_NONCEBYTES, p, n, raw, k->bytes);
+    random_bytes(raw, NONCE_SIZE);
+    crypto_aead_xchacha20poly1305_ietf_encrypt(raw + NONCE_SIZE, NULL, p, n, NULL, 0, NULL, raw,
+                                               k->bytes);
     return base64url_encode(raw, total, arena_alloc(a, BASE64URL_SIZE(total)));
 }
 
@@ -263,13 +269,12 @@ int secret_unseal(const struct secret_key *k, const char *sealed, struct arena *
     size_t len = strlen(sealed), got = 0;
     uint8_t *raw = arena_alloc(a, len + 1);
     char *plain = arena_alloc(a, len + 1);
-    size_t head = crypto_secretbox_NONCEBYTES + crypto_secretbox_MACBYTES;
-    if (!base64url_decode(sealed, len, raw, len, &got) || got < head ||
-        crypto_secretbox_open_easy((uint8_t *)plain, raw + crypto_secretbox_NONCEBYTES,
-                                   got - crypto_secretbox_NONCEBYTES, raw, k->bytes) != 0)
+    if (!base64url_decode(sealed, len, raw, len, &got) || got < NONCE_SIZE + TAG_SIZE ||
+        crypto_aead_xchacha20poly1305_ietf_decrypt((uint8_t *)plain, NULL, NULL, raw + NONCE_SIZE,
+                                                   got - NONCE_SIZE, NULL, 0, raw, k->bytes) != 0)
         return err_set(e, ERR_CORRUPT, "a stored secret does not open with this key file");
-    plain[got - head] = '\0';
+    *n = got - NONCE_SIZE - TAG_SIZE;
+    plain[*n] = '\0';
     *out = plain;
-    *n = got - head;
     return OK;
 }

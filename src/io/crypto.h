@@ -47,7 +47,7 @@ const char *base64url_encode(const void *p, size_t n, char *to);
 /* Strict: no padding, no blanks, unused bits zero. False also when it needs more than max. */
 bool base64url_decode(const char *s, size_t n, void *to, size_t max, size_t *out_n);
 
-/* ---- secrets at rest: XSalsa20-Poly1305 under a key that lives outside the database ---- */
+/* ---- secrets at rest: XChaCha20-Poly1305 under a key that lives outside the database ---- */
 
 struct secret_key;
 /* Reads the key file; makes it (mode 0600, durable) when it is missing. A file that everyone may
