@@ -34,8 +34,10 @@ static bool in_list(const char *list, const char *word)
 }
 
 /* Where the hierarchy with this v1 controller (NULL: the v2 tree) is mounted, with the group this
- * process is in: mountinfo gives the root of the mount, /proc/self/cgroup the group below it. */
-static bool own_group(const char *controller, char to[GROUP_PATH_SIZE])
+ * process is in: mountinfo gives the root of the mount, /proc/self/cgroup the group below it.
+ * mount_to may be NULL. */
+static bool own_group(const char *controller, char to[GROUP_PATH_SIZE],
+                      char mount_to[GROUP_PATH_SIZE])
 {
     AUTO(mem) char *mounts = proc_text("/proc/self/mountinfo");
     AUTO(mem) char *groups = proc_text("/proc/self/cgroup");
@@ -70,6 +72,8 @@ static bool own_group(const char *controller, char to[GROUP_PATH_SIZE])
         size_t len = strlen(to);
         if (to[len - 1] == '/')
             to[len - 1] = '\0';
+        if (mount_to != NULL)
+            snprintf(mount_to, GROUP_PATH_SIZE, "%s", mount);
         return true;
     }
     return false;
@@ -81,7 +85,7 @@ static bool probe_v1(const char *controller, const char *file, const char *value
                      char to[GROUP_PATH_SIZE])
 {
     char own[GROUP_PATH_SIZE], probe[GROUP_PATH_SIZE + 64];
-    if (!own_group(controller, own))
+    if (!own_group(controller, own, NULL))
         return false;
     snprintf(to, GROUP_PATH_SIZE, "%.900s/%.100s", own, name);
     snprintf(probe, sizeof(probe), "%s/probe", to);
@@ -124,49 +128,80 @@ static bool probe_kill(const char *group)
     return killed;
 }
 
-/* Gives the children of a v2 group the controllers. A group with processes in it must not, so
- * ours go one level down first: that is what systemd's Delegate=yes expects. */
-static void v2_controllers(const char *own)
+static const char *const v2_controllers[] = {"+memory", "+pids", "+cpu"};
+static const char v2_leaf[] = "/drover-agent";
+
+/* Moves this process one level down, and with it the server that started it from the same group. */
+static void move_down(const char *own)
 {
-    static const char *const controllers[] = {"+memory", "+pids", "+cpu"};
-    for (size_t i = 0; i < ARRAY_LEN(controllers); i++) {
-        if (cg_write(own, "cgroup.subtree_control", controllers[i]) || errno != EBUSY)
-            continue;
-        char leaf[GROUP_PATH_SIZE + 64], pid[32];
-        snprintf(leaf, sizeof(leaf), "%s/drover-agent", own);
-        snprintf(pid, sizeof(pid), "%d", (int)getpid());
-        if (cg_make(leaf) && cg_write(leaf, "cgroup.procs", pid))
-            cg_write(own, "cgroup.subtree_control", controllers[i]);
+    enum { GROUPS_MAX = 4096 };
+    char leaf[GROUP_PATH_SIZE + 64], path[64], text[32];
+    AUTO(mem) char *ours = mem_alloc(GROUPS_MAX);
+    AUTO(mem) char *theirs = mem_alloc(GROUPS_MAX);
+    snprintf(leaf, sizeof(leaf), "%s%s", own, v2_leaf);
+    if (!cg_make(leaf))
+        return;
+    file_head("/proc/self/cgroup", ours, GROUPS_MAX - 1);
+    snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)getppid());
+    file_head(path, theirs, GROUPS_MAX - 1);
+    snprintf(path, sizeof(path), "/proc/%d/comm", (int)getppid());
+    file_head(path, text, sizeof(text) - 1);
+    bool server = str_eq(text, "drover\n") && str_eq(ours, theirs);
+    pid_t pids[] = {getpid(), server ? getppid() : 0};
+    for (size_t i = 0; i < ARRAY_LEN(pids); i++)
+        if (pids[i] > 0) {
+            snprintf(text, sizeof(text), "%d", (int)pids[i]);
+            cg_write(leaf, "cgroup.procs", text);
+        }
+}
+
+/* Job groups below `own`. True if memory can be limited there. A group with processes in it cannot
+ * give controllers to its children, so ours go one level down first: that is what systemd's
+ * Delegate=yes expects. */
+static bool probe_v2_in(struct groups *g, const char *own, const char *name, bool mine)
+{
+    char probe[GROUP_PATH_SIZE + 64];
+    struct groups found = {0};
+    snprintf(found.tree, sizeof(found.tree), "%.900s/%.100s", own, name);
+    snprintf(probe, sizeof(probe), "%s/probe", found.tree);
+    for (size_t i = 0; i < ARRAY_LEN(v2_controllers); i++)
+        if (!cg_write(own, "cgroup.subtree_control", v2_controllers[i]) && errno == EBUSY && mine) {
+            move_down(own);
+            cg_write(own, "cgroup.subtree_control", v2_controllers[i]);
+        }
+    if (!cg_make(probe))
+        return false;
+    for (size_t i = 0; i < ARRAY_LEN(v2_controllers); i++)
+        cg_write(found.tree, "cgroup.subtree_control", v2_controllers[i]);
+    found.kill = probe_kill(probe);
+    if (cg_write(probe, "memory.max", "1073741824"))
+        memcpy(found.memory, found.tree, sizeof(found.memory));
+    if (cg_write(probe, "pids.max", "1000"))
+        memcpy(found.pids, found.tree, sizeof(found.pids));
+    if (cg_write(probe, "cpu.max", "100000 100000"))
+        memcpy(found.cpu, found.tree, sizeof(found.cpu));
+    cg_remove(probe);
+    bool memory = found.memory[0] != '\0';
+    if ((memory || found.kill) && (g->tree[0] == '\0' || memory)) {
+        if (g->tree[0] != '\0')
+            rmdir(g->tree); /* a better place was found */
+        *g = found;
+    } else {
+        rmdir(found.tree);
     }
+    return memory;
 }
 
 static void probe_v2(struct groups *g, const char *name)
 {
-    char own[GROUP_PATH_SIZE], probe[GROUP_PATH_SIZE + 64];
-    if (!own_group(NULL, own))
+    char own[GROUP_PATH_SIZE], mount[GROUP_PATH_SIZE];
+    if (!own_group(NULL, own, mount))
         return;
-    v2_controllers(own);
-    snprintf(g->tree, sizeof(g->tree), "%.900s/%.100s", own, name);
-    snprintf(probe, sizeof(probe), "%s/probe", g->tree);
-    if (!cg_make(probe)) {
-        g->tree[0] = '\0';
-        return;
-    }
-    static const char *const controllers[] = {"+memory", "+pids", "+cpu"};
-    for (size_t i = 0; i < ARRAY_LEN(controllers); i++)
-        cg_write(g->tree, "cgroup.subtree_control", controllers[i]);
-    g->kill = probe_kill(probe);
-    if (cg_write(probe, "memory.max", "1073741824"))
-        memcpy(g->memory, g->tree, sizeof(g->memory));
-    if (cg_write(probe, "pids.max", "1000"))
-        memcpy(g->pids, g->tree, sizeof(g->pids));
-    if (cg_write(probe, "cpu.max", "100000 100000"))
-        memcpy(g->cpu, g->tree, sizeof(g->cpu));
-    cg_remove(probe);
-    if (!g->kill && g->memory[0] == '\0' && g->pids[0] == '\0' && g->cpu[0] == '\0') {
-        rmdir(g->tree);
-        g->tree[0] = '\0';
-    }
+    if (str_ends(own, v2_leaf)) /* an earlier agent moved the server there */
+        own[strlen(own) - strlen(v2_leaf)] = '\0';
+    /* Not given a group of our own: as root beside all others, as container engines do it. */
+    if (!probe_v2_in(g, own, name, true) && !str_eq(own, mount))
+        probe_v2_in(g, mount, name, false);
 }
 
 void groups_probe(struct groups *g, const char *name)

@@ -137,6 +137,11 @@ int agent_begin(struct agent *g, struct err *e)
     boot_id_read(g->boot_id);
     g->launcher.program = g->config->shim;
     g->launcher.jobs = g->jobs_path;
+    if (fstat(g->dir, &st) != 0)
+        return err_sys(e, "cannot look at %s", g->path);
+    snprintf(name, sizeof(name), "drover-%llx-%llx", (unsigned long long)st.st_dev,
+             (unsigned long long)st.st_ino);
+    groups_probe(&g->groups, name);   /* may move this process, and all that it starts */
     prctl(PR_SET_CHILD_SUBREAPER, 1); /* for the shims of a launcher that was killed */
     k = agent_start_launcher(g, e); /* while this process is small and its limits are the host's */
     if (k == OK)
@@ -149,11 +154,6 @@ int agent_begin(struct agent *g, struct err *e)
         files.rlim_cur = files.rlim_max; /* one pidfd for each running job */
         setrlimit(RLIMIT_NOFILE, &files);
     }
-    if (fstat(g->dir, &st) != 0)
-        return err_sys(e, "cannot look at %s", g->path);
-    snprintf(name, sizeof(name), "drover-%llx-%llx", (unsigned long long)st.st_dev,
-             (unsigned long long)st.st_ino);
-    groups_probe(&g->groups, name);
     host_facts(&g->host);
     node_user_find(&g->user);
     g->home = (struct attempt_home){g->jobs, g->jobs_path, &g->groups, g->boot_id};
