@@ -164,22 +164,23 @@ function newJob(spec, owner, createdMs = Date.now()) {
   jobs.unshift(job)
   jobById.set(id, job)
   logs.set(id, [])
-  addEvent(job, 'job.created', `submitted by ${owner.email}`, 'info', owner.email, {}, createdMs)
+  addEvent(job, 'job.created', 'queued', 'info', `user:${owner.email}`, { from: null, to: 'queued', reason: null }, createdMs)
   return job
 }
 function start(job, chosen, atMs = Date.now()) {
   const node = chosen[0] ? nodes.find((n) => n.id === chosen[0].node) : (nodes[0] ?? { id: 'n-1', name: 'local' })
   Object.assign(job, {
     state: 'running', attempt: job.attempt + 1, started_at: iso(atMs), node: node.id, node_name: node.name, gpu_ids: chosen.map((g) => g.id),
-    waited_s: (atMs - Date.parse(job.created_at)) / 1000, reason: `running on ${node.name}`, position: null,
+    waited_s: (atMs - Date.parse(job.created_at)) / 1000, reason: null, position: null,
   })
   for (const gpu of chosen) {
     gpu.state = 'leased'
     gpu.holder = { kind: 'job', id: job.id, name: job.name, owner: job.owner, milli: 1000 }
     gpu.processes = [{ pid: 20000 + jobNumber * 7 + gpu.index, name: job.command[0], memory_mib: Math.floor(gpu.memory_total_mib * 0.6), job: job.id }]
   }
-  addEvent(job, 'job.placed', `placed on ${node.name}${chosen.length ? ` (${chosen.map((g) => g.id).join(', ')})` : ''}`, 'info', null, {}, atMs - 400)
-  addEvent(job, 'job.status.changed', 'running', 'info', null, { from: 'starting', to: 'running' }, atMs)
+  const placed = `placed on ${node.name}`
+  addEvent(job, 'job.status.changed', `starting: ${placed}`, 'info', 'scheduler', { from: 'queued', to: 'starting', reason: placed }, atMs - 400)
+  addEvent(job, 'job.status.changed', 'running', 'info', 'agent', { from: 'starting', to: 'running', reason: null }, atMs)
 }
 function release(job) {
   for (const id of job.gpu_ids) {
@@ -188,7 +189,7 @@ function release(job) {
   }
 }
 const endings = {
-  completed: ['exited', 0, 'exit code 0', 'completed'],
+  completed: ['exited', 0, null, 'completed'],
   failed: ['exited', 3, 'exit code 3', 'failed: exit code 3'],
   oom: ['out_of_memory', null, 'killed: out of memory (limit 512 MiB)', 'failed: out of memory (limit 512 MiB)'],
   timeout: ['timed_out', null, 'time limit of 2:00:00 reached', 'time limit of 2:00:00 reached, the process tree was ended'],
@@ -203,7 +204,7 @@ function end(job, how, atMs = Date.now()) {
     waited_s: job.waited_s ?? (atMs - Date.parse(job.created_at)) / 1000, position: null,
   })
   release(job)
-  addEvent(job, 'job.status.changed', summary, state === 'completed' || state === 'cancelled' ? 'info' : 'error', null, { to: state }, atMs)
+  addEvent(job, 'job.status.changed', summary, state === 'completed' || state === 'cancelled' ? 'info' : 'error', 'agent', { to: state, reason: state === 'completed' ? null : sentence }, atMs)
 }
 function trainingLine(step) {
   const loss = 2.4 * Math.exp(-step / 140) + 0.31 + (random() - 0.5) * 0.06
@@ -280,7 +281,7 @@ setInterval(() => {
       sendLines(job, [addLine(job, 'done: checkpoint written to out/model.pt')])
       const fails = job.command.join(' ').includes('fail')
       if (fails && job.attempt <= job.retries) {
-        addEvent(job, 'job.status.changed', `attempt ${job.attempt} failed: exit code 3; tried again`, 'warning', null, { from: 'running', to: 'queued' })
+        addEvent(job, 'job.status.changed', `queued: try ${job.attempt} of ${job.retries + 1} ended: exit code 3`, 'info', 'agent', { from: 'running', to: 'queued', reason: `try ${job.attempt} of ${job.retries + 1} ended: exit code 3` })
         release(job)
         Object.assign(job, { state: 'queued', reason: 'tried again', node: null, node_name: null, gpu_ids: [], started_at: null })
       } else end(job, fails ? 'failed' : 'completed')

@@ -1,203 +1,525 @@
-/* Shapes of the native API in the form that openapi-typescript writes. `npm run types` puts the
- * file made from the running server's description in this place; everything else in the UI takes
- * its types from api/types.ts, which only names members of `components`. */
-
+/* Made by `npm run types` from the server's /openapi.json; not edited by hand. */
+export type paths = Record<string, never>;
+export type webhooks = Record<string, never>;
 export interface components {
-  schemas: {
-    JobState: 'queued' | 'starting' | 'running' | 'cancelling' | 'unknown' | 'completed' | 'failed' | 'timeout' | 'cancelled'
-    EndReason:
-      | 'exited'
-      | 'signalled'
-      | 'out_of_memory'
-      | 'timed_out'
-      | 'cancelled'
-      | 'supervisor_lost'
-      | 'start_failed'
-      | 'node_rebooted'
-    JobSpecInput: {
-      name?: string
-      command: string[]
-      env?: { [key: string]: string }
-      cwd?: string | null
-      image?: string | null
-      gpus?: number
-      gpu_type?: string[]
-      cpus?: number | null
-      memory_mib?: number | null
-      time_limit_s?: number | null
-      priority?: string
-      retries?: number
-      labels?: { [key: string]: string }
-    }
-    Job: {
-      id: string
-      uuid: string
-      name: string
-      kind: string
-      state: components['schemas']['JobState']
-      reason: string | null
-      owner: string
-      owner_id: string | null
-      priority: string
-      priority_value: number
-      command: string[]
-      env: { [key: string]: string }
-      cwd: string | null
-      image: string | null
-      gpus: number
-      gpu_type: string[]
-      cpus: number | null
-      memory_mib: number | null
-      time_limit_s: number | null
-      retries: number
-      attempt: number
-      labels: { [key: string]: string }
-      node: string | null
-      node_name: string | null
-      gpu_ids: string[]
-      exit_code: number | null
-      signal: number | string | null
-      end_reason: components['schemas']['EndReason'] | null
-      created_at: string
-      started_at: string | null
-      ended_at: string | null
-      waited_s: number | null
-      ran_s: number | null
-      position: number | null
-      cost: number | null
-      currency: string | null
-      simulated: boolean
-      log_lines: number | null
-    }
-    Line: {
-      n: number
-      offset: number
-      at: string
-      stream: 'out' | 'err' | 'system'
-      text: string
-      attempt: number
-      partial: boolean
-    }
-    LogPage: { items: components['schemas']['Line'][]; next_offset: number; complete: boolean }
-    Event: {
-      id: string
-      at: string
-      type: string
-      source_type: string
-      source_id: string
-      severity: string
-      actor: string | null
-      summary: string
-      data: { [key: string]: unknown }
-    }
-    GpuState: 'available' | 'leased' | 'foreign' | 'error' | 'driver_hung' | 'offline'
-    GpuHolder: { kind: string; id: string; name: string | null; owner: string | null; milli: number }
-    GpuProcess: { pid: number; name: string | null; memory_mib: number | null; job: string | null }
-    Gpu: {
-      id: string
-      node: string
-      node_name: string
-      index: number
-      uuid: string | null
-      name: string | null
-      type: string | null
-      memory_total_mib: number | null
-      memory_used_mib: number | null
-      utilization: number | null
-      memory_utilization: number | null
-      temperature_c: number | null
-      power_w: number | null
-      power_limit_w: number | null
-      state: components['schemas']['GpuState']
-      holder: components['schemas']['GpuHolder'] | null
-      processes: components['schemas']['GpuProcess'][]
-      simulated: boolean
-      driver: string | null
-      cuda: string | null
-      updated_at: string | null
-      note: string | null
-    }
-    Node: {
-      id: string
-      name: string
-      state: 'online' | 'offline'
-      agent_version: string | null
-      last_seen: string | null
-      boot_id: string | null
-      os: string | null
-      kernel: string | null
-      cpus: number | null
-      memory_mib: number | null
-      memory_used_mib: number | null
-      cpu_percent: number | null
-      gpus: number
-      gpu_note: string | null
-      cgroups: string | null
-      enforces: string[]
-    }
-    Overview: {
-      version: string
-      demo: boolean
-      simulated: boolean
-      uptime_s: number
-      jobs: {
-        queued: number
-        starting: number
-        running: number
-        unknown: number
-        completed_24h: number
-        failed_24h: number
-      }
-      gpus: { total: number; available: number; leased: number; foreign: number; error: number }
-      nodes: { total: number; online: number }
-      waiting: components['schemas']['Job'][]
-      problems: { text: string; link: string | null }[]
-    }
-    User: {
-      id: string
-      uuid: string
-      email: string
-      role: string
-      first_name: string | null
-      last_name: string | null
-      nickname: string | null
-      organization: string | null
-      is_active: boolean
-      is_verified: boolean
-      created_at: string
-      last_login: string | null
-    }
-    Token: {
-      id: string
-      name: string
-      prefix: string
-      created_at: string
-      last_used_at: string | null
-      expires_at: string | null
-    }
-    TokenMade: components['schemas']['Token'] & { token: string }
-    Session: {
-      access_token: string
-      refresh_token: string
-      expires_in: number
-      user: components['schemas']['User']
-    }
-    WhoAmI: {
-      user: components['schemas']['User'] | null
-      via: 'unix' | 'session' | 'token' | 'trusted'
-      role: string
-    }
-    Ticket: { ticket: string; expires_in: number }
-    Version: { version: string; api: string; started_at: string; demo: boolean }
-    Problem: {
-      type: string
-      title: string
-      status: number
-      detail: string
-      code: string
-      request_id: string
-      errors: { field: string; rule: string; message: string }[]
-      hint: string | null
-    }
-  }
+    schemas: {
+        CredentialsInput: {
+            email: string;
+            password: string;
+        };
+        Event: {
+            /** @description place in the log, for `after` */
+            id: string;
+            /**
+             * Format: date-time
+             * @description when it happened
+             */
+            at: string;
+            /** @description what happened, such as job.status.changed */
+            type: string;
+            /** @description kind of the thing it happened to */
+            source_type: string;
+            /** @description the thing it happened to */
+            source_id: string;
+            /** @enum {string} */
+            severity: "info" | "warning" | "error";
+            /** @description who did it */
+            actor: string;
+            /** @description one sentence */
+            summary: string;
+            /** @description the facts */
+            data: Record<string, never>;
+        };
+        EventList: {
+            items: components["schemas"]["Event"][];
+            /** @description for the query's cursor; null: that was all */
+            next_cursor: string | null;
+        };
+        Gpu: {
+            /** @description such as gpu-001 */
+            id: string;
+            node: string;
+            node_name: string;
+            /** @description on its node */
+            index: number;
+            uuid: string | null;
+            name: string | null;
+            /** @description short name, for gpu_type of a job */
+            type: string | null;
+            memory_total_mib: number | null;
+            memory_used_mib: number | null;
+            /** @description percent; null: unknown */
+            utilization: number | null;
+            /** @description percent */
+            memory_utilization: number | null;
+            temperature_c: number | null;
+            power_w: number | null;
+            power_limit_w: number | null;
+            /** @enum {string} */
+            state: "available" | "leased" | "foreign" | "error" | "driver_hung" | "offline";
+            holder: components["schemas"]["GpuHolder"] | null;
+            processes: components["schemas"]["GpuProcess"][];
+            simulated: boolean;
+            driver: string | null;
+            cuda: string | null;
+            /**
+             * Format: date-time
+             * @description when these values were read
+             */
+            updated_at: string | null;
+            /** @description what is wrong with it */
+            note: string | null;
+        };
+        GpuHolder: {
+            /** @enum {string} */
+            kind: "job" | "instance" | "allocation" | "repair";
+            id: string;
+            /** @description null: not the caller's to see */
+            name: string | null;
+            owner: string | null;
+            /** @description thousandths of the GPU */
+            milli: number;
+        };
+        GpuList: {
+            items: components["schemas"]["Gpu"][];
+            /** @description for the query's cursor; null: that was all */
+            next_cursor: string | null;
+        };
+        GpuProcess: {
+            pid: number;
+            name: string | null;
+            memory: number | null;
+        };
+        Job: {
+            /** @description job id */
+            id: string;
+            /**
+             * Format: uuid
+             * @description the same job on the documented surfaces
+             */
+            uuid: string;
+            name: string;
+            /** @enum {string} */
+            kind: "run" | "cloud" | "training" | "preprocess" | "download";
+            /** @enum {string} */
+            state: "queued" | "starting" | "running" | "cancelling" | "unknown" | "completed" | "failed" | "timeout" | "cancelled";
+            /** @description why it is in this state */
+            reason: string | null;
+            /** @description who submitted it */
+            owner: string;
+            /** @description null: the server's own host */
+            owner_id: string | null;
+            /** @description low, normal, high or urgent */
+            priority: string;
+            priority_value: number;
+            /** @description program and arguments */
+            command: string[];
+            /** @description environment of the job */
+            env: {
+                [key: string]: string;
+            };
+            /** @description working directory */
+            cwd: string | null;
+            /** @description container image */
+            image: string | null;
+            /** @description GPUs asked for */
+            gpus: number;
+            /** @description GPU types that will do; empty: any */
+            gpu_type: string[];
+            /** @description threads */
+            cpus: number | null;
+            /** @description memory limit in MiB */
+            memory_mib: number | null;
+            /** @description time limit in seconds */
+            time_limit_s: number | null;
+            /** @description further tries after a failure */
+            retries: number;
+            /** @description tries begun so far */
+            attempt: number;
+            labels: {
+                [key: string]: string;
+            };
+            /** @description where it runs */
+            node: string | null;
+            node_name: string | null;
+            /** @description GPUs it holds or held last */
+            gpu_ids: string[];
+            exit_code: number | null;
+            signal: number | null;
+            /**
+             * @description how it ended
+             * @enum {string|null}
+             */
+            end_reason: "exited" | "signalled" | "out_of_memory" | "timed_out" | "cancelled" | "supervisor_lost" | "start_failed" | "node_rebooted" | "provider" | null;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            started_at: string | null;
+            /** Format: date-time */
+            ended_at: string | null;
+            /** @description in the queue, the last time */
+            waited_s: number | null;
+            /** @description null: it has not started */
+            ran_s: number | null;
+            /** @description place in the queue from 1; null when it is not queued, and in lists behind the first 20,000 */
+            position: number | null;
+            /** @description null: own hosts have no price */
+            cost: number | null;
+            currency: string | null;
+            /** @description made up: the demo, not a real run */
+            simulated: boolean;
+            /** @description of its newest try; null in lists and in answers to changes */
+            log_lines: number | null;
+        };
+        JobCancelInput: {
+            /** @description seconds between SIGTERM and SIGKILL; the job's own when left out */
+            grace_s?: number | null;
+        };
+        JobList: {
+            items: components["schemas"]["Job"][];
+            /** @description for the query's cursor; null: that was all */
+            next_cursor: string | null;
+        };
+        JobSpecInput: {
+            /** @description made from the command when it is left out */
+            name?: string | null;
+            /** @description program and arguments; no shell */
+            command: string[];
+            /** @description added to the job's environment */
+            env?: {
+                [key: string]: string;
+            };
+            /** @description working directory */
+            cwd?: string | null;
+            /** @description container image, at providers that run images */
+            image?: string | null;
+            /** @default 0 */
+            gpus?: number;
+            /** @description any of these will do */
+            gpu_type?: string[];
+            cpus?: number | null;
+            /** @description limit; beyond it the job is ended */
+            memory_mib?: number | null;
+            time_limit_s?: number | null;
+            /**
+             * @description low, normal, high, urgent, or "1" to "10"
+             * @default normal
+             */
+            priority?: string;
+            /**
+             * @description further tries after a failure
+             * @default 0
+             */
+            retries?: number;
+            labels?: {
+                [key: string]: string;
+            };
+        };
+        Line: {
+            /** @description line number from 1 in its try */
+            n: number;
+            /** @description where it stands in its try's log */
+            offset: number;
+            /** Format: date-time */
+            at: string;
+            /**
+             * @description system: Drover's own remarks
+             * @enum {string}
+             */
+            stream: "out" | "err" | "system";
+            /** @description bytes that are no UTF-8 are U+FFFD */
+            text: string;
+            /** @description which try of the job, from 1 */
+            attempt: number;
+            /** @description the line goes on in a later item with the same n */
+            partial: boolean;
+        };
+        LogPage: {
+            items: components["schemas"]["Line"][];
+            /** @description read on from here */
+            next_offset: number;
+            /** @description the job prints no more and nothing is left behind next_offset */
+            complete: boolean;
+        };
+        Node: {
+            /** @description node id */
+            id: string;
+            /** @description host name */
+            name: string;
+            /** @enum {string} */
+            state: "offline" | "online";
+            agent_version: string | null;
+            /** Format: date-time */
+            last_seen: string | null;
+            boot_id: string | null;
+            os: string | null;
+            kernel: string | null;
+            cpus: number;
+            memory_mib: number | null;
+            memory_used_mib: number | null;
+            cpu_percent: number | null;
+            gpus: number;
+            /** @description why it has no GPUs */
+            gpu_note: string | null;
+            /** @description control groups of the kernel: v2, hybrid, v1 or none */
+            cgroups: string | null;
+            /** @description limits that it really enforces */
+            enforces: string[];
+        };
+        NodeList: {
+            items: components["schemas"]["Node"][];
+            /** @description for the query's cursor; null: that was all */
+            next_cursor: string | null;
+        };
+        Overview: {
+            version: string;
+            demo: boolean;
+            /** @description some GPU is */
+            simulated: boolean;
+            uptime_s: number;
+            jobs: components["schemas"]["OverviewJobs"];
+            gpus: components["schemas"]["OverviewGpus"];
+            nodes: components["schemas"]["OverviewNodes"];
+            waiting: components["schemas"]["Job"][];
+            problems: components["schemas"]["OverviewProblem"][];
+        };
+        OverviewGpus: {
+            total: number;
+            available: number;
+            leased: number;
+            foreign: number;
+            /** @description failed, hung or out of reach */
+            error: number;
+        };
+        OverviewJobs: {
+            queued: number;
+            starting: number;
+            running: number;
+            unknown: number;
+            completed_24h: number;
+            failed_24h: number;
+        };
+        OverviewNodes: {
+            total: number;
+            online: number;
+        };
+        OverviewProblem: {
+            /** @description one sentence */
+            text: string;
+            /** @description the page that shows it */
+            link: string | null;
+        };
+        RefreshInput: {
+            refresh_token: string;
+        };
+        Session: {
+            access_token: string;
+            /** @description good for one use */
+            refresh_token: string;
+            /** @description life of the access token, s */
+            expires_in: number;
+            user: components["schemas"]["User"];
+        };
+        Ticket: {
+            /** @description for ?ticket=, good for one connection */
+            ticket: string;
+            /** @description s */
+            expires_in: number;
+        };
+        Token: {
+            /** @description the token */
+            id: string;
+            /** @description what it is for */
+            name: string;
+            /** @description its first characters */
+            prefix: string;
+            /**
+             * Format: date-time
+             * @description when it was made
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description the last use, to within a minute
+             */
+            last_used_at: string | null;
+            /**
+             * Format: date-time
+             * @description when it ends by itself
+             */
+            expires_at: string | null;
+        };
+        TokenList: {
+            items: components["schemas"]["Token"][];
+            next_cursor: string | null;
+        };
+        TokenMade: {
+            /** @description the token */
+            id: string;
+            /** @description what it is for */
+            name: string;
+            /** @description its first characters */
+            prefix: string;
+            /**
+             * Format: date-time
+             * @description when it was made
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description the last use, to within a minute
+             */
+            last_used_at: string | null;
+            /**
+             * Format: date-time
+             * @description when it ends by itself
+             */
+            expires_at: string | null;
+            /** @description shown once */
+            token: string;
+        };
+        TokenMakeInput: {
+            name: string;
+            /** @description never when it is left out */
+            expires_in_days?: number | null;
+        };
+        User: {
+            /** @description the account */
+            id: string;
+            /**
+             * Format: uuid
+             * @description the account on the documented surfaces
+             */
+            uuid: string;
+            /** @description lower-case address */
+            email: string;
+            /**
+             * @description what the account may do
+             * @enum {string}
+             */
+            role: "user" | "operator" | "engineer" | "admin";
+            /** @description given name */
+            first_name: string | null;
+            /** @description family name */
+            last_name: string | null;
+            /** @description name to show */
+            nickname: string | null;
+            /** @description where the person works; only a text */
+            organization: string | null;
+            /** @description an inactive account cannot sign in */
+            is_active: boolean;
+            /** @description the e-mail was confirmed */
+            is_verified: boolean;
+            /**
+             * Format: date-time
+             * @description when it was made
+             */
+            created_at: string | null;
+            /**
+             * Format: date-time
+             * @description the last sign-in
+             */
+            last_login: string | null;
+        };
+        UserChangeInput: {
+            email?: string;
+            password?: string;
+            /**
+             * @description administrators only
+             * @enum {string}
+             */
+            role?: "user" | "operator" | "engineer" | "admin";
+            first_name?: string | null;
+            last_name?: string | null;
+            nickname?: string | null;
+            organization?: string | null;
+            /** @description administrators only */
+            is_active?: boolean;
+            /** @description administrators only */
+            is_verified?: boolean;
+        };
+        UserList: {
+            items: components["schemas"]["User"][];
+            next_cursor: string | null;
+        };
+        UserMade: {
+            /** @description the account */
+            id: string;
+            /**
+             * Format: uuid
+             * @description the account on the documented surfaces
+             */
+            uuid: string;
+            /** @description lower-case address */
+            email: string;
+            /**
+             * @description what the account may do
+             * @enum {string}
+             */
+            role: "user" | "operator" | "engineer" | "admin";
+            /** @description given name */
+            first_name: string | null;
+            /** @description family name */
+            last_name: string | null;
+            /** @description name to show */
+            nickname: string | null;
+            /** @description where the person works; only a text */
+            organization: string | null;
+            /** @description an inactive account cannot sign in */
+            is_active: boolean;
+            /** @description the e-mail was confirmed */
+            is_verified: boolean;
+            /**
+             * Format: date-time
+             * @description when it was made
+             */
+            created_at: string | null;
+            /**
+             * Format: date-time
+             * @description the last sign-in
+             */
+            last_login: string | null;
+            /** @description only when it was generated; shown once */
+            password?: string;
+        };
+        UserMakeInput: {
+            email: string;
+            /** @description generated when it is left out */
+            password?: string;
+            /**
+             * @default user
+             * @enum {string}
+             */
+            role?: "user" | "operator" | "engineer" | "admin";
+            first_name?: string | null;
+            last_name?: string | null;
+            nickname?: string | null;
+            organization?: string | null;
+        };
+        Version: {
+            version: string;
+            api: string;
+            /** Format: date-time */
+            started_at: string;
+            /** @description example accounts and simulated hardware */
+            demo: boolean;
+        };
+        WhoAmI: {
+            user: components["schemas"]["User"] | null;
+            /**
+             * @description how the request was recognised
+             * @enum {string}
+             */
+            via: "nobody" | "session" | "token" | "unix" | "trusted" | "ticket" | "agent";
+            /** @enum {string} */
+            role: "user" | "operator" | "engineer" | "admin";
+        };
+    };
+    responses: never;
+    parameters: never;
+    requestBodies: never;
+    headers: never;
+    pathItems: never;
 }
+export type $defs = Record<string, never>;
+export type operations = Record<string, never>;

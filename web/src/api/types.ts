@@ -1,15 +1,15 @@
-/* Short names for the shapes of the native API, and the few tables about them that pages share. */
+/* Short names for the shapes of the native API (made from its description by `npm run types`), and the few tables about them that pages share. */
 import type { components } from './schema'
 
 type Schemas = components['schemas']
 export type Job = Schemas['Job']
-export type JobState = Schemas['JobState']
+export type JobState = Job['state']
 export type JobSpec = Schemas['JobSpecInput']
 export type Line = Schemas['Line']
 export type LogPage = Schemas['LogPage']
 export type DroverEvent = Schemas['Event']
 export type Gpu = Schemas['Gpu']
-export type GpuState = Schemas['GpuState']
+export type GpuState = Gpu['state']
 export type FleetNode = Schemas['Node']
 export type Overview = Schemas['Overview']
 export type User = Schemas['User']
@@ -18,7 +18,18 @@ export type TokenMade = Schemas['TokenMade']
 export type Session = Schemas['Session']
 export type SessionInfo = Schemas['WhoAmI']
 export type Ticket = Schemas['Ticket']
-export type Problem = Schemas['Problem']
+
+/** RFC 9457, with our members; `errors` is empty unless the status is 422. */
+export interface Problem {
+  type: string
+  title: string
+  status: number
+  detail: string
+  code: string
+  request_id: string
+  errors: { field: string; rule: string; message: string }[]
+  hint: string | null
+}
 
 export interface Page<T> {
   items: T[]

@@ -30,6 +30,11 @@ export function memoryPercent(gpu: Pick<Gpu, 'memory_used_mib' | 'memory_total_m
   return (gpu.memory_used_mib / gpu.memory_total_mib) * 100
 }
 
+/** What is wrong with a GPU; that it is simulated is said by its badge. */
+export function gpuNote(gpu: Pick<Gpu, 'note' | 'simulated'>): string | null {
+  return gpu.simulated && gpu.note === 'simulated' ? null : gpu.note
+}
+
 export function money(value: number, currency: string | null, locale: string): string {
   try {
     return value.toLocaleString(locale, { style: 'currency', currency: currency ?? 'USD', maximumFractionDigits: 4 })

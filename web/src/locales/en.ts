@@ -56,6 +56,7 @@ export default {
     timeout: 'timeout',
     cancelled: 'cancelled',
   },
+  actor: { scheduler: 'scheduler', agent: 'agent of the node', system: 'server', server: 'server' },
   sentence: {
     queued: 'Waits for its turn.',
     starting: 'Is being started on {node}.',

@@ -58,6 +58,7 @@ const zh: Messages = {
     timeout: '超时',
     cancelled: '已取消',
   },
+  actor: { scheduler: '调度器', agent: '节点代理', system: '服务器', server: '服务器' },
   sentence: {
     queued: '正在排队。',
     starting: '正在 {node} 上启动。',
