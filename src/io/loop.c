@@ -23,6 +23,7 @@ enum {
     TICK_MS = 500,
     EVENTS_MAX = 256,
     READ_MAX = 64 << 10,
+    ATTEND_MAX = 1024,      /* then the sockets have their turn */
     KEEP_OUT_MAX = 4 << 10, /* an idle connection keeps no larger buffer than this */
 };
 static const int64_t stop_flush_us = US_PER_S;
@@ -53,8 +54,8 @@ struct loop_conn {
 struct loop {
     int epoll_fd, event_fd;
     pthread_t thread;
-    pthread_mutex_t lock; /* noted, all, ended */
-    struct loop_conn *noted;
+    pthread_mutex_t lock;                 /* noted, all, ended */
+    struct loop_conn *noted, *noted_last; /* first come, first served */
     struct loop_conn *all;
     bool ended;
     atomic_bool stopping;
@@ -117,14 +118,38 @@ static bool conn_mark(struct loop_conn *c)
     return mark;
 }
 
+/* Both with the loop's lock held. */
+static void noted_push(struct loop *loop, struct loop_conn *c)
+{
+    c->noted_next = NULL;
+    if (loop->noted_last != NULL)
+        loop->noted_last->noted_next = c;
+    else
+        loop->noted = c;
+    loop->noted_last = c;
+}
+
+static void noted_remove(struct loop *loop, const struct loop_conn *c)
+{
+    struct loop_conn *before = NULL;
+    for (struct loop_conn **at = &loop->noted; *at != NULL; at = &(*at)->noted_next) {
+        if (*at == c) {
+            if (loop->noted_last == c)
+                loop->noted_last = before;
+            *at = c->noted_next;
+            return;
+        }
+        before = *at;
+    }
+}
+
 static void conn_note(struct loop_conn *c)
 {
     struct loop *loop = c->loop;
     pthread_mutex_lock(&loop->lock);
     bool ended = loop->ended;
     if (!ended) {
-        c->noted_next = loop->noted;
-        loop->noted = c;
+        noted_push(loop, c);
     }
     pthread_mutex_unlock(&loop->lock);
     if (!ended)
@@ -162,8 +187,7 @@ void loop_conn_attach(struct loop_conn *c, int fd)
             loop->all->prev = c;
         loop->all = c;
         atomic_fetch_add(&loop->n, 1);
-        c->noted_next = loop->noted;
-        loop->noted = c;
+        noted_push(loop, c);
     }
     pthread_mutex_unlock(&loop->lock);
     if (!ended) {
@@ -258,12 +282,8 @@ static void conn_close(struct loop_conn *c)
     c->ops->closed(c, c->ctx);
     /* From here nobody else has the handle. */
     pthread_mutex_lock(&loop->lock);
-    for (struct loop_conn **at = &loop->noted; *at != NULL; at = &(*at)->noted_next) {
-        if (*at == c) {
-            *at = c->noted_next;
-            break;
-        }
-    }
+    if (c->noted)
+        noted_remove(loop, c);
     if (c->prev != NULL)
         c->prev->next = c->next;
     else
@@ -316,8 +336,8 @@ static enum flush conn_flush(struct loop_conn *c)
     return result;
 }
 
-/* Brings one connection to the state its flags ask for. False: it is gone. */
-static bool conn_attend(struct loop_conn *c)
+/* Brings one connection to the state its flags ask for. */
+static void conn_attend(struct loop_conn *c)
 {
     pthread_mutex_lock(&c->lock);
     c->noted = false;
@@ -329,13 +349,13 @@ static bool conn_attend(struct loop_conn *c)
         c->fd = fd;
     if (dead || c->fd < 0) {
         conn_close(c);
-        return false;
+        return;
     }
     bool first = !c->attached;
     enum flush state = conn_flush(c);
     if (state == BROKEN || !conn_watch(c, state == BLOCKED)) {
         conn_close(c);
-        return false;
+        return;
     }
     if (first && c->ops->attached != NULL)
         c->ops->attached(c, c->ctx);
@@ -346,26 +366,25 @@ static bool conn_attend(struct loop_conn *c)
          * send a reset, and that may overtake the good-bye. */
         c->shut = true;
         shutdown(c->fd, SHUT_WR);
-        if (linger_us == 0) {
+        if (linger_us == 0)
             conn_close(c);
-            return false;
-        }
     }
-    return true;
 }
 
-static void loop_attend(struct loop *loop)
+/* False: there is more. */
+static bool loop_attend(struct loop *loop)
 {
-    for (;;) {
+    for (int i = 0; i < ATTEND_MAX; i++) {
         pthread_mutex_lock(&loop->lock);
         struct loop_conn *c = loop->noted;
         if (c != NULL)
-            loop->noted = c->noted_next;
+            noted_remove(loop, c);
         pthread_mutex_unlock(&loop->lock);
         if (c == NULL)
-            return;
+            return true;
         conn_attend(c);
     }
+    return false;
 }
 
 static void conn_ready(struct loop_conn *c, uint32_t events)
@@ -442,7 +461,7 @@ static void *loop_thread(void *ctx)
     int64_t stop_at = 0;
     for (;;) {
         atomic_store(&loop->woken, false);
-        loop_attend(loop);
+        bool all = loop_attend(loop);
         int64_t now = mono_us();
         if (atomic_load(&loop->stopping)) {
             if (stop_at == 0) {
@@ -458,12 +477,14 @@ static void *loop_thread(void *ctx)
             loop_tick(loop, now);
             continue;
         }
-        loop_wait(loop, stop_at != 0 ? 20 : (int)((tick_at - now) / US_PER_MS) + 1);
+        int pause_ms = stop_at != 0 ? 20 : (int)((tick_at - now) / US_PER_MS) + 1;
+        loop_wait(loop, all ? pause_ms : 0);
     }
     pthread_mutex_lock(&loop->lock);
     loop->ended = true;
     pthread_mutex_unlock(&loop->lock);
-    loop_attend(loop);
+    while (!loop_attend(loop))
+        ;
     for (struct loop_conn *c; (c = loop_first(loop)) != NULL;)
         conn_close(c);
     return NULL;

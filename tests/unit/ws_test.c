@@ -20,8 +20,16 @@ static struct http_server *server;
 static uint16_t port;
 static char socket_path[64];
 
+/* All that are open, as an embedder keeps them: under a lock that `closed` takes. */
+static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct ws *all[600];
+static size_t n_all;
+
 static void on_opened(struct ws *ws, void *ctx)
 {
+    pthread_mutex_lock(&all_lock);
+    all[n_all++] = ws;
+    pthread_mutex_unlock(&all_lock);
     atomic_store(&last, ws);
     atomic_fetch_add(&opened_n, 1);
 }
@@ -38,6 +46,12 @@ static void on_message(struct ws *ws, void *ctx, const char *data, size_t n, boo
 
 static void on_closed(struct ws *ws, void *ctx, int code)
 {
+    pthread_mutex_lock(&all_lock);
+    for (size_t i = 0; i < n_all; i++) {
+        if (all[i] == ws)
+            all[i] = all[--n_all];
+    }
+    pthread_mutex_unlock(&all_lock);
     atomic_store(&last, NULL);
     atomic_store(&closed_code, code);
     atomic_fetch_add(&closed_n, 1);
@@ -444,6 +458,59 @@ TEST(many_sockets_share_one_loop)
         close(fds[i]);
     }
     free(fds);
+}
+
+static atomic_bool sending_over;
+
+static void *send_to_all(void *ctx)
+{
+    static const char text[] = "0123456789";
+    for (unsigned round = 0; !atomic_load(&sending_over); round++) {
+        pthread_mutex_lock(&all_lock);
+        for (size_t i = 0; i < n_all; i++)
+            ws_send_text(all[i], text, round % sizeof(text));
+        pthread_mutex_unlock(&all_lock);
+        usleep(500);
+    }
+    return NULL;
+}
+
+TEST(many_threads_send_while_sockets_come_and_go)
+{
+    up();
+    enum { N = 20, THREADS = 4 };
+    pthread_t threads[THREADS];
+    int fds[N], frames = 0;
+    atomic_store(&sending_over, false);
+    for (int i = 0; i < N; i++)
+        fds[i] = join();
+    for (int i = 0; i < THREADS; i++)
+        pthread_create(&threads[i], NULL, send_to_all, NULL);
+    for (int round = 0; round < 300; round++) {
+        int i = round % N;
+        for (int k = 0; k < 10; k++) {
+            struct frame f = get_frame(fds[i]);
+            CHECK_INT(f.first, 0x81);
+            CHECK(f.n <= 10 && memcmp(f.p, "0123456789", f.n) == 0);
+            frames++;
+            free(f.p);
+        }
+        if (round % 3 == 0) {
+            close(fds[i]);
+            fds[i] = join();
+        }
+    }
+    CHECK_INT(frames, 3000);
+    http_server_stop(server);
+    ws_loop_stop();
+    atomic_store(&sending_over, true);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    CHECK_INT(ws_open_count(), 0);
+    CHECK_INT(n_all, 0);
+    CHECK_INT(atomic_load(&opened_n), atomic_load(&closed_n));
+    for (int i = 0; i < N; i++)
+        close(fds[i]);
 }
 
 /* ---- our client ---- */
