@@ -163,11 +163,14 @@ static int server_open(struct server *s, const struct options *o, struct err *e)
 
 static void server_close(struct server *s)
 {
-    if (s->house != NULL && house_state(s->house, &fleet_module) != NULL)
-        fleet_bye(fleet_of(s->house));
+    struct fleet *fleet = s->house != NULL ? fleet_of(s->house) : NULL;
+    if (fleet != NULL)
+        fleet_bye(fleet);
     local_agent_stop(s->agent);
     http_server_stop(s->http);
     ws_loop_stop();
+    if (fleet != NULL)
+        fleet_links_end(fleet);
     if (s->house != NULL)
         house_stop(s->house);
     router_destroy(s->router);

@@ -165,5 +165,8 @@ struct request;
 int fleet_link_accept(struct fleet *f, struct request *q, struct err *e);
 /* Tells every agent that the server stops in order. */
 void fleet_bye(struct fleet *f);
+/* Waits for the link's workers: call when the sockets are closed (ws_loop_stop) and before the
+ * rooms that they call are stopped. */
+void fleet_links_end(struct fleet *f);
 
 #endif

@@ -177,7 +177,9 @@ static void link_work(void *ctx)
         pthread_mutex_unlock(&l->lock);
         while (m != NULL) {
             struct message *next = m->next;
-            if (m->binary) {
+            if (atomic_load(&l->fleet->stopping)) {
+                /* state that the agent will tell the next server again */
+            } else if (m->binary) {
                 reports_flush(l, &reports);
                 link_log(l, m);
             } else {
@@ -301,6 +303,12 @@ bool fleet_connected(struct fleet *f, int64_t node)
         found = ((struct link *)f->links.items[i])->node == node;
     pthread_mutex_unlock(&f->lock);
     return found;
+}
+
+void fleet_links_end(struct fleet *f)
+{
+    pool_destroy(f->pool);
+    f->pool = NULL;
 }
 
 void fleet_bye(struct fleet *f)

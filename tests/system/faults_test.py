@@ -78,7 +78,9 @@ class Load:
 
 def program(pid):
     try:
-        return os.path.basename(os.readlink(f"/proc/{pid}/exe")).removesuffix(" (deleted)")
+        name = os.path.basename(os.readlink(f"/proc/{pid}/exe")).removesuffix(" (deleted)")
+        with open(f"/proc/{pid}/comm") as f:
+            return "drover-launch" if f.read().strip() == "drover-launch" else name
     except OSError:
         return ""
 
@@ -107,7 +109,8 @@ def strike(server, target):
 def all_events(server, token):
     events, after = [], ""
     while True:
-        page = server.get(f"/v1/events?limit=1000&source_type=job&after={after}", token=token).json["items"]
+        page = server.get("/v1/events?limit=1000&source_type=job" + (f"&after={after}" if after else ""),
+                          token=token).json["items"]
         events += page
         if len(page) < 1000:
             return events
@@ -200,7 +203,7 @@ def main():
 
         with case("no process, zombie or lease is left behind"):
             def only_ours():
-                return {program(p) for p in server.others()} <= {"drover-agent", "drover", "drover-shim", ""} and \
+                return {program(p) for p in server.others()} <= {"drover-agent", "drover", "drover-launch", ""} and \
                     not victims(server, "drover-shim")
             until(only_ours, 10, what="that all shims and jobs are gone")
             family = {server.pid, *server.others()}

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Real and unkind jobs through the whole product: programs that compute, print too much, print binary, ignore TERM,
 fork away, eat memory, or run too long. What the person who submitted them is told, and what is left behind."""
+import contextlib
 import os
 import re
 import sys
@@ -101,6 +102,7 @@ with Server(env={"GPU_SIMULATE": "on"}) as server:
     with case("a line of 100 MiB costs no memory"):
         job = run("sh", "-c", "head -c 104857600 /dev/zero | tr '\\0' x; echo; echo after", seconds=90)
         check(job["state"] == "completed", job)
+        until(lambda: server.get(f"/v1/jobs/{job['id']}/log?tail=1").json["complete"], 60, what="the whole log")
         page = server.get(f"/v1/jobs/{job['id']}/log?tail=1").json
         check(page["items"][-1]["text"] == "after" or "dropped" in page["items"][-1]["text"], page["items"][-1])
         for pid in (server.pid, *server.others()):
@@ -137,8 +139,11 @@ with Server(env={"GPU_SIMULATE": "on"}) as server:
     with case("at the end nothing is held"):
         held = [g for g in server.get("/v1/gpus").json["items"] if g["holder"]]
         check(not held, held)
-        until(lambda: not any("drover-shim" in os.path.basename(os.readlink(f"/proc/{p}/exe"))
-                              for p in server.others() if os.path.exists(f"/proc/{p}/exe")), 10,
-              what="that no shim is left")
+        def names():
+            for p in server.others():
+                with contextlib.suppress(OSError), open(f"/proc/{p}/comm") as f:
+                    yield f.read().strip()
+        until(lambda: set(names()) <= {"drover", "drover-agent", "drover-launch"}, 10,
+              what="that nothing of the jobs is left")
         check(server.stop() == 0, "the server's exit status")
 finish()
