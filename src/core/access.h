@@ -44,6 +44,10 @@ struct principal {
     unsigned permissions;     /* VIA_TOKEN; sessions have all that their role has */
     char jti[UUID_TEXT_SIZE]; /* VIA_SESSION: to revoke it */
     int64_t expires_at;
+    /* for connections that outlive the request: what would end them (see identity.h) */
+    int64_t generation;       /* of the account when it was recognised */
+    char sid[UUID_TEXT_SIZE]; /* family of sessions; "": none */
+    int64_t token_id;         /* service token; 0: none */
 };
 
 bool principal_known(const struct principal *p);

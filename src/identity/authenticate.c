@@ -34,7 +34,8 @@ const char *bearer_of(const struct request *q)
 
 void principal_of_user(const struct known_user *u, enum via via, struct principal *who)
 {
-    *who = (struct principal){.via = via, .role = u->role, .user_id = u->id};
+    *who = (struct principal){
+        .via = via, .role = u->role, .user_id = u->id, .generation = u->generation};
     memcpy(who->uuid, u->uuid, sizeof(who->uuid));
     memcpy(who->email, u->email, sizeof(who->email));
     /* a key is worth what its account's role is worth now */
@@ -58,6 +59,7 @@ static int by_session(struct identity *id, const char *token, bool fast, struct 
         return bad_credential(e);
     principal_of_user(&u, VIA_SESSION, who);
     memcpy(who->jti, c.jti, sizeof(who->jti));
+    memcpy(who->sid, c.sid, sizeof(who->sid));
     who->expires_at = c.exp_s * US_PER_S;
     return OK;
 }
@@ -79,7 +81,38 @@ static int by_token(struct identity *id, const char *token, bool fast, struct pr
         return bad_credential(e);
     principal_of_user(&u, VIA_TOKEN, who);
     who->expires_at = t.expires_at;
+    who->token_id = t.id;
     return OK;
+}
+
+static int token_there(struct tx *tx, void *ctx, struct err *e)
+{
+    int64_t *id = ctx;
+    bool there;
+    int rc = tx_int(tx, "SELECT id FROM service_tokens WHERE id = ?1", ARGS(v_int(*id)), id, &there,
+                    e);
+    if (rc == OK && !there)
+        *id = 0;
+    return rc;
+}
+
+bool identity_still_holds(struct house *h, const struct principal *who)
+{
+    struct identity *id = identity_of(h);
+    struct known_user u;
+    if ((who->expires_at != 0 && who->expires_at <= now_us()) ||
+        (who->jti[0] != '\0' && cache_revoked(id, who->jti)) ||
+        (who->sid[0] != '\0' && cache_revoked(id, who->sid)))
+        return false;
+    int64_t token = who->token_id;
+    if (token != 0 && store_read(house_store(h), token_there, &token, NULL) == OK && token == 0)
+        return false;
+    if (who->user_id == 0)
+        return true;
+    int rc = cache_user(id, who->uuid, false, &u, NULL);
+    if (rc != OK)
+        return rc != ERR_UNAUTHENTICATED;
+    return u.is_active && u.generation == who->generation && u.role == who->role;
 }
 
 /* The value of a query parameter; false when it is absent, malformed or too long. */

@@ -40,6 +40,12 @@ static const struct migration migrations[] = {
          " outcome $TEXT NOT NULL, address $TEXT NOT NULL, request_id $TEXT NOT NULL);"
          "CREATE INDEX audit_log_at ON audit_log(at);"
          "CREATE TABLE settings(name $TEXT PRIMARY KEY, value $TEXT NOT NULL)"},
+    {.id = 2002,
+     .name = "what ends the connection of a ticket",
+     .script = "ALTER TABLE tickets ADD COLUMN jti $TEXT;"
+               "ALTER TABLE tickets ADD COLUMN sid $TEXT;"
+               "ALTER TABLE tickets ADD COLUMN token_id $INT",
+     .min_compatible = 2001},
     {0},
 };
 static const struct record *const records[] = {&user_record, &session_record, &service_token_record,

@@ -49,6 +49,11 @@ int user_find(struct tx *tx, const char *text, struct arena *a, struct user *out
 authenticate_fn identity_authenticate;
 audit_fn identity_audit;
 
+/* Whether what a long-lived connection was opened with still holds: not signed out, password not
+ * changed, account active and in the same role, service token there, not expired. May read the
+ * store: not on I/O threads, not under a lock. True when the store cannot be asked. */
+bool identity_still_holds(struct house *h, const struct principal *who);
+
 /* The password of admin@localhost when this start made that account, else NULL. Four parts such
  * as kite-lamp-orbit-7341: three words of 1,024 (10 bits each) and a number of 9,000 (13.1 bits),
  * 43 bits, against a hash that costs a tenth of a second. Lives as long as the house. */

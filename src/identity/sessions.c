@@ -206,6 +206,12 @@ int session_end(struct tx *tx, struct request *q, struct err *e)
 
 int sessions_end_all(struct tx *tx, int64_t user_id, struct err *e)
 {
-    return tx_exec(tx, "UPDATE sessions SET ended_at = ?1 WHERE user_id = ?2 AND ended_at IS NULL",
-                   ARGS(v_int(now_us()), v_int(user_id)), NULL, e);
+    int rc = tx_exec(tx,
+                     "DELETE FROM tickets WHERE user_uuid = (SELECT uuid FROM users WHERE id = ?1)",
+                     ARGS(v_int(user_id)), NULL, e);
+    if (rc == OK)
+        rc = tx_exec(tx,
+                     "UPDATE sessions SET ended_at = ?1 WHERE user_id = ?2 AND ended_at IS NULL",
+                     ARGS(v_int(now_us()), v_int(user_id)), NULL, e);
+    return rc;
 }

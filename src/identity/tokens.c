@@ -90,12 +90,13 @@ int ticket_make(struct tx *tx, const struct principal *who, const char **ticket,
     char *text = arena_alloc(a, TICKET_CHARS + 1), hex[SHA256_HEX_SIZE];
     random_text(text, TICKET_CHARS);
     int rc = tx_exec(tx,
-                     "INSERT INTO tickets(hash, user_uuid, via, role, permissions, expires_at)"
-                     " VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+                     "INSERT INTO tickets(hash, user_uuid, via, role, permissions, expires_at, jti,"
+                     " sid, token_id) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
                      ARGS(v_text(sha256_hex(text, hex)),
                           who->user_id != 0 ? v_text(who->uuid) : v_null(),
                           v_int(who->via == VIA_TOKEN ? VIA_TOKEN : VIA_TICKET), v_int(who->role),
-                          v_int(who->permissions), v_int(now_us() + TICKET_S * US_PER_S)),
+                          v_int(who->permissions), v_int(now_us() + TICKET_S * US_PER_S),
+                          v_text(who->jti), v_text(who->sid), v_int(who->token_id)),
                      NULL, e);
     if (rc == OK)
         *ticket = text;
@@ -113,7 +114,8 @@ static int redeem_tx(struct tx *tx, void *ctx, struct err *e)
     struct redeem *r = ctx;
     struct rows *rows = tx_query(tx,
                                  "DELETE FROM tickets WHERE hash = ?1 RETURNING"
-                                 " user_uuid, via, role, permissions, expires_at",
+                                 " user_uuid, via, role, permissions, expires_at,"
+                                 " coalesce(jti, ''), coalesce(sid, ''), token_id",
                                  ARGS(v_text(r->hash)));
     r->found = rows_next(rows) && row_int(rows, 4) > now_us();
     if (r->found) {
@@ -121,7 +123,10 @@ static int redeem_tx(struct tx *tx, void *ctx, struct err *e)
             .via = (enum via)row_int(rows, 1),
             .role = (enum role)row_int(rows, 2),
             .permissions = (unsigned)row_int(rows, 3),
+            .token_id = row_int(rows, 7),
         };
+        snprintf(r->who.jti, sizeof(r->who.jti), "%s", row_text(rows, 5));
+        snprintf(r->who.sid, sizeof(r->who.sid), "%s", row_text(rows, 6));
         if (!row_null(rows, 0))
             snprintf(r->who.uuid, sizeof(r->who.uuid), "%s", row_text(rows, 0));
     }
@@ -145,9 +150,10 @@ int ticket_redeem(struct identity *id, const char *ticket, struct principal *who
     struct known_user u;
     if ((rc = cache_user(id, r.who.uuid, false, &u, e)) != OK)
         return rc;
-    if (!u.is_active)
-        return bad_credential(e);
     principal_of_user(&u, r.who.via, who);
     who->permissions &= r.who.permissions;
-    return OK;
+    memcpy(who->jti, r.who.jti, sizeof(who->jti));
+    memcpy(who->sid, r.who.sid, sizeof(who->sid));
+    who->token_id = r.who.token_id;
+    return identity_still_holds(id->house, who) ? OK : bad_credential(e);
 }

@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "base/world.h"
+#include "identity/identity.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -15,7 +16,7 @@
 
 enum { SLICE = 1000, GROUPS_MAX = 512 };
 static const int64_t native_us = US_PER_S, documented_us = 5 * US_PER_S, node_us = 5 * US_PER_S,
-                     beat_us = 30 * US_PER_S;
+                     beat_us = 30 * US_PER_S, credentials_us = 5 * US_PER_S;
 
 /* ---- native ---- */
 
@@ -221,22 +222,66 @@ static void tell_nodes(struct live *l, const struct fleet_snapshot *s, int64_t n
 
 /* ---- the tick ---- */
 
-/* Under no lock: heartbeats of task sockets, and the end of sockets whose credential has ended. */
+/* Sockets that were opened with the same credential have the same text. */
+static void credential_text(const struct principal *who, char to[160])
+{
+    snprintf(to, 160, "%d %lld %s %s %lld %lld", (int)who->via, (long long)who->user_id, who->jti,
+             who->sid, (long long)who->token_id, (long long)who->generation);
+}
+
+/* Closes the sockets of whoever has signed out, lost the account, or been given another role. Each
+ * credential is asked about once, outside the lock, because the store may be read for it. */
+static void end_unwelcome(struct live *l, int64_t now)
+{
+    struct map seen = {0};
+    char key[160];
+    size_t at = 0;
+    void *value;
+    if (now - l->credentials_us < credentials_us)
+        return;
+    l->credentials_us = now;
+    pthread_mutex_lock(&l->lock);
+    for (struct socket *s = l->sockets; s != NULL; s = s->next) {
+        credential_text(&s->who, key);
+        if (map_get(&seen, key) != NULL)
+            continue;
+        struct principal *who = mem_alloc(sizeof(*who));
+        *who = s->who;
+        map_put(&seen, key, who);
+    }
+    pthread_mutex_unlock(&l->lock);
+    while (map_next(&seen, &at, NULL, &value)) {
+        struct principal *who = value;
+        if (identity_still_holds(l->house, who))
+            who->via = VIA_NOBODY; /* nothing against it */
+    }
+    pthread_mutex_lock(&l->lock);
+    for (struct socket *s = l->sockets; s != NULL; s = s->next) {
+        credential_text(&s->who, key);
+        const struct principal *who = map_get(&seen, key);
+        if (who != NULL && who->via != VIA_NOBODY && s->ws != NULL)
+            ws_close(s->ws, CLOSE_BAD_TOKEN, "the credential has ended");
+    }
+    pthread_mutex_unlock(&l->lock);
+    at = 0;
+    while (map_next(&seen, &at, NULL, &value))
+        mem_free(value);
+    map_fini(&seen);
+}
+
+/* Under no lock: heartbeats of task sockets. */
 static void tell_sockets(struct live *l, int64_t now)
 {
     if (now - l->beat_us < beat_us)
         return;
     l->beat_us = now;
     char time[TIME_TEXT_SIZE], text[256];
-    int64_t wall = now_us();
-    time_format(wall, time);
+    time_format(now_us(), time);
     pthread_mutex_lock(&l->lock);
     for (struct socket *s = l->sockets; s != NULL; s = s->next) {
         if (s->ws == NULL)
             continue;
-        if (s->who.expires_at != 0 && s->who.expires_at < wall) {
-            ws_close(s->ws, CLOSE_BAD_TOKEN, "the credential has ended");
-        } else if (s->task != 0) {
+        if (s->task != 0) {
             int n = snprintf(text, sizeof(text),
                              "{\"type\":\"heartbeat\",\"timestamp\":\"%s\",\"task_id\":\"%s\","
                              "\"message\":\"alive\"}",
@@ -255,6 +300,7 @@ void live_fleet_tick(struct live *l)
     tell_documented(l, s, now);
     tell_nodes(l, s, now);
     tell_sockets(l, now);
+    end_unwelcome(l, now);
 }
 
 void live_fleet_fini(struct live *l)

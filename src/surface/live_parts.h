@@ -104,7 +104,7 @@ struct live {
     /* the tick only */
     uint64_t gpu_version;
     size_t gpu_at; /* where the next slice of a large fleet begins */
-    int64_t gpu_us, gpu_documented_us, beat_us, nodes_us;
+    int64_t gpu_us, gpu_documented_us, beat_us, credentials_us, nodes_us;
     struct map node_states; /* node id → what was told of it */
     _Atomic uint64_t sent;
 };

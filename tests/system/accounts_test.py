@@ -302,6 +302,31 @@ def tokens(server):
         check(server.post("/v1/session/ticket", token=None).status == 401)
 
 
+def live(server):
+    with case("a live connection ends with what it was opened with"):
+        server.new_user("watcher@example.com", PASSWORD)
+        pair = session(server, "watcher@example.com")
+        other = session(server, "watcher@example.com")
+        ticket = server.post("/v1/session/ticket", token=pair["access_token"]).json["ticket"]
+        kept = server.post("/v1/session/ticket", token=other["access_token"]).json["ticket"]
+        with WebSocket(server.port, "/v1/ws?ticket=" + ticket) as gone, \
+                WebSocket(server.port, "/v1/ws?ticket=" + kept) as there, \
+                WebSocket(server.port, "/v1/ws", {"Authorization": "Bearer " + pair["access_token"]}) as direct:
+            require((gone.status, there.status, direct.status) == (101, 101, 101))
+            check(server.delete("/v1/session", token=pair["access_token"]).status == 204)
+            for ws in (gone, direct):
+                while ws.receive() is not None:
+                    pass
+                check(ws.closed == 4003, ws.closed)
+            there.send({"type": "subscribe", "topics": ["jobs"]})
+            check(there.expect("subscribed") is not None, "the other session's connection goes on")
+            user = pair["user"]["uuid"]
+            patch(server, f"/auth/users/{user}", {"is_active": False})
+            while there.receive() is not None:
+                pass
+            check(there.closed == 4003, there.closed)
+
+
 def doors(server):
     with case("this machine needs no credential where the documents show none"):
         answer = server.get(OPEN_ROUTE, token=None)
@@ -384,6 +409,7 @@ def main():
         profile(server)
         sessions(server)
         tokens(server)
+        live(server)
         doors(server)
         pair = session(server, "demo@example.com")
 

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/world.h"
+#include "identity/identity.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -29,12 +30,14 @@ enum {
     PLAIN_LINES = 20000,
 };
 static const int64_t heartbeat_us = 15 * US_PER_S;
+static const int64_t credential_us = 5 * US_PER_S;
 static const int64_t patience_us = 10 * US_PER_S; /* for the rest of a log whose try has ended */
 
 struct follow {
     struct follows *all;
     struct follow *next, **at; /* in its bucket, under the lock of all */
     struct follow_start s;
+    struct principal who;
     atomic_int refs;
 
     pthread_mutex_t lock; /* the members up to the next comment */
@@ -44,8 +47,9 @@ struct follow {
     int64_t wrote_us;
 
     /* the pump only */
-    int64_t watched; /* attempt; 0: none */
-    int state;       /* as told; -1: none yet */
+    int64_t credential_us; /* when the reader's credential was last asked about */
+    int64_t watched;       /* attempt; 0: none */
+    int state;             /* as told; -1: none yet */
     bool job_ended;
     int64_t next_attempt, next_number; /* the try after this one; 0: none */
     int64_t waits_since_us;            /* for the rest of a log; 0: it does not */
@@ -264,6 +268,13 @@ static bool turn(struct follow *f, struct arena *a)
     bool dirty = f->dirty && !f->s.plain;
     f->dirty = false;
     pthread_mutex_unlock(&f->lock);
+    if (mono_us() - f->credential_us >= credential_us) {
+        f->credential_us = mono_us();
+        if (!identity_still_holds(f->all->house, &f->who)) {
+            end_stream(f);
+            return false;
+        }
+    }
     if (dirty) {
         /* before the log is read: what was printed by the end is then read after it */
         if (!read_job(f, a, &job)) {
@@ -387,6 +398,8 @@ int follows_take(struct request *q, const struct follow_start *s)
     struct follow *f = mem_alloc(sizeof(*f));
     f->all = all;
     f->s = *s;
+    f->who = q->who;
+    f->credential_us = mono_us();
     f->state = -1;
     f->dirty = true;
     f->wrote_us = mono_us();
