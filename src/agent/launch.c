@@ -23,9 +23,9 @@ int launcher_start(struct launcher *l, struct err *e)
         return err_sys(e, "cannot make the launcher's socket");
     char fd_text[16], room[TITLE_ROOM + 1];
     snprintf(fd_text, sizeof(fd_text), "%d", LAUNCHER_FD);
-    memset(room, '-', TITLE_ROOM); /* shims write their own name over it, for ps */
+    memset(room, ' ', TITLE_ROOM); /* shims write their own name over it, for ps */
     room[TITLE_ROOM] = '\0';
-    char *argv[] = {"drover-shim", "--launcher", fd_text, (char *)l->jobs, room, NULL};
+    char *argv[] = {"drover-launcher", "--launcher", fd_text, (char *)l->jobs, room, NULL};
     char *env[] = {NULL};
     sigset_t none, all;
     sigemptyset(&none);
