@@ -331,6 +331,19 @@ class Server:
                 found.append(int(entry))
         return found
 
+    def running(self, name):
+        """Those of others() that run build/NAME; the launcher, which is drover-shim too, is "launcher"."""
+        found = []
+        for pid in self.others():
+            with contextlib.suppress(OSError):
+                program = os.path.basename(os.readlink(f"/proc/{pid}/exe")).removesuffix(" (deleted)")
+                with open(f"/proc/{pid}/comm") as f:
+                    if f.read().strip() == "drover-launch":
+                        program = "launcher"
+                if program == name:
+                    found.append(pid)
+        return found
+
     def close(self):
         self.stop()
         for pid in self.others() if self.process else ():

@@ -104,7 +104,7 @@ with Server(env={"GPU_SIMULATE": "on"}) as server:
         check(job["state"] == "completed", job)
         until(lambda: server.get(f"/v1/jobs/{job['id']}/log?tail=1").json["complete"], 60, what="the whole log")
         page = server.get(f"/v1/jobs/{job['id']}/log?tail=1").json
-        check(page["items"][-1]["text"] == "after" or "dropped" in page["items"][-1]["text"], page["items"][-1])
+        check(page["items"][-1]["text"] == "after", page["items"][-1]["text"][:100])
         for pid in (server.pid, *server.others()):
             check(resident_mib(pid) < 200, f"{pid} has {resident_mib(pid):.0f} MiB")
 
