@@ -9,7 +9,8 @@
  *   N.seg   frames: a head of 120 bytes (offset, first line, counts, times, checksums) and up to
  *           256 KiB of whole records, compressed by zstd. When the attempt has ended an index of
  *           all frames follows, so that a seek by offset, line or time reads one frame.
- *   N.raw   a journal of what is not in a frame yet; gone once the attempt has ended.
+ *   N.raw   a journal of what is not in a frame yet: a row of checked blocks, begun again when all
+ *           of it lies in frames; gone once the attempt has ended.
  * A torn tail of either (kill -9, power loss) is found by checksum and cut off when the log is
  * opened next; what a reader sees is always a prefix of what was appended, in whole records.
  *
@@ -24,8 +25,8 @@
  * different attempts do not. Nothing here may be called from inside a watch except logs_stat and
  * logs_read.
  *
- * Errors: ERR_FULL (disk full: nothing was taken and nothing half-written is visible; the same
- * call works once there is room), ERR_CORRUPT (stored bytes are not what we wrote; the text names
+ * Errors: ERR_FULL (disk full: nothing half-written is visible, *have tells what was taken, the
+ * rest works once there is room), ERR_CORRUPT (stored bytes are not what we wrote; the text names
  * the file), ERR_IO, and those named below.
  */
 #ifndef LOGS_LOGS_H

@@ -153,48 +153,29 @@ bool trailer_decode(struct trailer *t, const uint8_t from[TRAILER_SIZE])
 
 /* ---- journal ---- */
 
-void journal_encode_head(uint64_t base, uint8_t to[JOURNAL_HEAD_SIZE])
+enum { BLOCK_SUMMED = 16 }; /* generation, length, offset: all behind magic and checksum */
+
+void block_encode_head(const struct block *b, const void *p, uint8_t to[BLOCK_HEAD_SIZE])
 {
-    memset(to, 0, JOURNAL_HEAD_SIZE);
-    uint8_t *at = put(to, journal_magic, 4);
-    at = put(at, VERSION, 4);
-    put(at, base, 8);
-    seal_head(to, JOURNAL_HEAD_SIZE);
+    put(put(put(to + 8, b->generation, 4), b->len, 4), b->offset, 8);
+    uint32_t sum = codec_sum(codec_sum(0, to + 8, BLOCK_SUMMED), p, b->len);
+    put(put(to, journal_magic, 4), sum, 4);
 }
 
-bool journal_decode_head(uint64_t *base, const uint8_t from[JOURNAL_HEAD_SIZE])
-{
-    if (!head_is_whole(from, JOURNAL_HEAD_SIZE, journal_magic))
-        return false;
-    const uint8_t *at = from + 8;
-    *base = get(&at, 8);
-    return *base <= INT64_MAX / 2;
-}
-
-/* The checksum covers the offset too: a block that lies at the wrong place is not one. */
-static uint32_t block_sum(uint64_t offset, const void *p, uint32_t n)
-{
-    uint8_t head[12];
-    put(put(head, offset, 8), n, 4);
-    return codec_sum(codec_sum(0, head, sizeof(head)), p, n);
-}
-
-void block_encode_head(uint64_t offset, const void *p, uint32_t n, uint8_t to[BLOCK_HEAD_SIZE])
-{
-    uint8_t *at = put(to, journal_magic, 4);
-    at = put(at, n, 4);
-    put(at, block_sum(offset, p, n), 4);
-}
-
-int64_t block_check(uint64_t offset, const uint8_t *head, size_t n)
+bool block_decode(struct block *b, const uint8_t *at, size_t n)
 {
     if (n < BLOCK_HEAD_SIZE)
-        return -1;
-    const uint8_t *at = head;
+        return false;
+    const uint8_t *head = at;
     if (get(&at, 4) != journal_magic)
-        return -1;
-    uint32_t len = (uint32_t)get(&at, 4), sum = (uint32_t)get(&at, 4);
-    if (len > n - BLOCK_HEAD_SIZE || sum != block_sum(offset, head + BLOCK_HEAD_SIZE, len))
-        return -1;
-    return len;
+        return false;
+    uint32_t sum = (uint32_t)get(&at, 4);
+    struct block out = {.generation = (uint32_t)get(&at, 4)};
+    out.len = (uint32_t)get(&at, 4);
+    out.offset = get(&at, 8);
+    if (out.len > n - BLOCK_HEAD_SIZE || out.offset > INT64_MAX / 2 ||
+        sum != codec_sum(codec_sum(0, head + 8, BLOCK_SUMMED), at, out.len))
+        return false;
+    *b = out;
+    return true;
 }

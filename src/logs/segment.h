@@ -14,8 +14,7 @@ enum {
     FRAME_RAW_MAX = 256 << 10, /* spool bytes in a frame */
     FRAME_HEAD_SIZE = 120,
     TRAILER_SIZE = 80,
-    JOURNAL_HEAD_SIZE = 24,
-    BLOCK_HEAD_SIZE = 12,
+    BLOCK_HEAD_SIZE = 24,
 };
 
 /* Which line a record belongs to: carried from record to record. */
@@ -60,11 +59,15 @@ struct trailer {
 void trailer_encode(const struct trailer *t, uint8_t to[TRAILER_SIZE]);
 bool trailer_decode(struct trailer *t, const uint8_t from[TRAILER_SIZE]);
 
-/* A journal: a head that names the spool offset of its first byte, then checked blocks. */
-void journal_encode_head(uint64_t base, uint8_t to[JOURNAL_HEAD_SIZE]);
-bool journal_decode_head(uint64_t *base, const uint8_t from[JOURNAL_HEAD_SIZE]);
-void block_encode_head(uint64_t offset, const void *p, uint32_t n, uint8_t to[BLOCK_HEAD_SIZE]);
-/* The length of the block's bytes, which follow its head, or -1 when it is torn or damaged. */
-int64_t block_check(uint64_t offset, const uint8_t *head, size_t n);
+/* A journal is a row of blocks, each with a head: spool offset, length, checksum over all of it.
+ * It is written again from its beginning once all that is in it lies in frames; what is left of
+ * the round before is told by its generation, a random number that blocks of one round share. */
+struct block {
+    uint64_t offset;
+    uint32_t generation, len;
+};
+void block_encode_head(const struct block *b, const void *p, uint8_t to[BLOCK_HEAD_SIZE]);
+/* Is there a whole block at the n bytes? Its bytes follow the head. */
+bool block_decode(struct block *b, const uint8_t *at, size_t n);
 
 #endif

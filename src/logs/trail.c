@@ -1,14 +1,18 @@
 /* One attempt's log: journal, sealing, index, and getting back to a sound state after any crash.
  *
  * The order of writes is what keeps it whole:
- *   append  journal block first, memory second; a failed block is cut off again
- *   seal    frame to the segment file, fdatasync, then memory; the journal keeps the bytes until
- *           it is written anew (tmp, fdatasync, rename), so a frame that did not make it is sealed
- *           again from the journal and one that did is skipped there
+ *   append  whole frames are sealed straight from memory, the rest goes to the journal as a block;
+ *           what reached neither is forgotten again and the caller is told
+ *   seal    frame to the segment file, fdatasync, then it counts. Until then the journal is not
+ *           touched, so a frame that did not make it is sealed again from there, and what lies
+ *           in both is skipped in the journal
  *   end     index and trailer, fdatasync, folder synced, then the journal is unlinked
- * What must stay true: sealed + tail_len is what the journal and the frames together hold on disk.
+ * What must stay true: sealed + tail_len is what frames and journal together hold on disk, and no
+ * byte of the journal above `sealed` is ever overwritten.
  */
 #include "logs/trail.h"
+
+#include "base/world.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +23,8 @@
 #include <unistd.h>
 
 enum {
-    RAW_MAX = 1 << 20,  /* of a journal's file before what is sealed is dropped from it */
+    RAW_KEEP = 1 << 20, /* of a journal's file when it is begun again; over it, it should be */
+    RAW_MAX = 4 << 20,  /* over it, it must be */
     TAIL_KEEP = 1 << 19 /* memory of a tail that is kept after a large append */
 };
 
@@ -129,7 +134,7 @@ static int open_file(const struct trail *t, const char *ending, int flags, int *
     return OK;
 }
 
-/* The names of the files survive a loss of power from here on. */
+/* The names of both files survive a loss of power from here on. */
 static int sync_names(struct trail *t, struct err *e)
 {
     char folder[TRAIL_NAME_SIZE];
@@ -138,28 +143,33 @@ static int sync_names(struct trail *t, struct err *e)
     AUTO(fd) int fd = openat(t->home->dir_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || fsync(fd) != 0 || fsync(t->home->dir_fd) != 0)
         return err_sys(e, "syncing the log folder %s", folder);
-    t->names_durable = true;
+    t->seg_named = t->raw_named = true;
     return OK;
 }
 
-static int is_durable_to(struct trail *t, uint64_t offset, struct err *e)
+static void is_durable_to(struct trail *t, uint64_t offset)
 {
-    int k = t->names_durable ? OK : sync_names(t, e);
-    if (k == OK && offset > t->durable)
+    if (offset > t->durable)
         t->durable = offset;
-    return k;
 }
 
+/* What a frame says about lines and times; frames come in order. */
+static void count_frame(struct trail *t, const struct frame *f)
+{
+    if (f->from == 0)
+        t->first_us = t->last_us = f->first_us;
+    if (f->last_us > t->last_us)
+        t->last_us = f->last_us;
+    t->counted = f->after;
+}
+
+/* The caller has counted its records (count_tail), or does so with count_frame. */
 static void add_frame(struct trail *t, const struct frame *f)
 {
     if (t->n_frames == t->frames_room) {
         t->frames_room = t->frames_room > 0 ? 2 * t->frames_room : 8;
         t->frames = mem_realloc(t->frames, t->frames_room * sizeof(*t->frames));
     }
-    if (t->n_frames == 0)
-        t->first_us = t->last_us = f->first_us;
-    if (f->last_us > t->last_us)
-        t->last_us = f->last_us;
     t->frames[t->n_frames++] = *f;
     t->seg_size = f->file_at + FRAME_HEAD_SIZE + f->packed_len;
     t->sealed = f->from + f->raw_len;
@@ -184,63 +194,92 @@ static void count_tail(struct trail *t, bool *bad)
 
 /* ---- journal ---- */
 
-/* Writes the journal anew with nothing but the tail, and puts it in place of the old one. */
-static int journal_renew(struct trail *t, struct err *e)
+static void new_generation(struct trail *t)
+{
+    random_bytes(&t->generation, sizeof(t->generation));
+    t->raw_size = 0;
+    t->journaled = t->sealed;
+}
+
+/* A block with the tail's bytes from spool offset `from` on, at `at` of the file fd. */
+static int write_block(struct trail *t, int fd, uint64_t at, uint64_t from, const char *ending,
+                       struct err *e)
+{
+    uint8_t head[BLOCK_HEAD_SIZE];
+    const uint8_t *p = t->tail + (from - t->sealed);
+    struct block b = {.offset = from,
+                      .generation = t->generation,
+                      .len = (uint32_t)(t->sealed + t->tail_len - from)};
+    block_encode_head(&b, p, head);
+    int k = write_all(t, fd, head, sizeof(head), at, ending, e);
+    return k == OK ? write_all(t, fd, p, b.len, at + sizeof(head), ending, e) : k;
+}
+
+static int put_in_place(struct trail *t, int fd, struct err *e)
 {
     char tmp[TRAIL_NAME_SIZE], raw[TRAIL_NAME_SIZE];
-    uint8_t head[JOURNAL_HEAD_SIZE + BLOCK_HEAD_SIZE];
+    int k = t->tail_len > 0 ? write_block(t, fd, 0, t->sealed, tmp_ending, e) : OK;
+    if (k == OK)
+        k = sync_file(t, fd, tmp_ending, e);
+    trail_path(t, tmp_ending, tmp);
+    trail_path(t, raw_ending, raw);
+    if (k == OK && renameat(t->home->dir_fd, tmp, t->home->dir_fd, raw) != 0)
+        k = err_sys(e, "renaming the log %s", tmp);
+    return k;
+}
+
+/* Writes the journal anew with nothing but the tail, and puts it in place of the old one. Until it
+ * has worked nothing may be added to the old one. */
+static int journal_renew(struct trail *t, struct err *e)
+{
+    char tmp[TRAIL_NAME_SIZE];
     AUTO(fd) int fd = -1;
+    t->raw_suspect = true;
     int k = open_file(t, tmp_ending, O_RDWR | O_CREAT | O_TRUNC, &fd, e);
     if (k != OK)
         return k;
-    size_t n = JOURNAL_HEAD_SIZE;
-    journal_encode_head(t->sealed, head);
-    if (t->tail_len > 0) {
-        block_encode_head(t->sealed, t->tail, (uint32_t)t->tail_len, head + n);
-        n += BLOCK_HEAD_SIZE;
-    }
-    trail_path(t, tmp_ending, tmp);
-    if ((k = write_all(t, fd, head, n, 0, tmp_ending, e)) != OK ||
-        (k = write_all(t, fd, t->tail, t->tail_len, n, tmp_ending, e)) != OK ||
-        (k = sync_file(t, fd, tmp_ending, e)) != OK) {
-        unlinkat(t->home->dir_fd, tmp, 0);
-        return k;
-    }
-    if (renameat(t->home->dir_fd, tmp, t->home->dir_fd, trail_path(t, raw_ending, raw)) != 0) {
-        k = err_sys(e, "renaming the log %s", tmp);
-        unlinkat(t->home->dir_fd, tmp, 0);
+    new_generation(t);
+    if ((k = put_in_place(t, fd, e)) != OK) {
+        unlinkat(t->home->dir_fd, trail_path(t, tmp_ending, tmp), 0);
         return k;
     }
     auto_fd_close(&t->raw_fd);
     t->raw_fd = fd;
     fd = -1;
-    t->raw_base = t->sealed;
-    t->raw_size = n + t->tail_len;
-    t->raw_suspect = false;
-    t->names_durable = false;
+    t->journaled = t->sealed + t->tail_len;
+    t->raw_size = t->raw_extent = t->tail_len > 0 ? BLOCK_HEAD_SIZE + t->tail_len : 0;
+    t->raw_suspect = t->raw_named = false;
     return OK;
 }
 
-/* One checked block of the n bytes that stand at the tail's end already. */
-static int journal_add(struct trail *t, const uint8_t *p, size_t n, struct err *e)
+/* Brings the journal up to the tail's end. */
+static int journal_add(struct trail *t, struct err *e)
 {
-    if (t->raw_fd < 0) {
-        int k = journal_renew(t, e);
-        if (k != OK)
-            return k;
+    int k = OK;
+    if (t->journaled <= t->sealed) {
+        new_generation(t);
+        if (t->raw_extent > RAW_KEEP && ftruncate(t->raw_fd, 0) == 0)
+            t->raw_extent = 0;
     }
-    uint8_t head[BLOCK_HEAD_SIZE];
-    block_encode_head(t->sealed + t->tail_len, p, (uint32_t)n, head);
-    int k = write_all(t, t->raw_fd, head, sizeof(head), t->raw_size, raw_ending, e);
+    uint64_t n = t->sealed + t->tail_len - t->journaled;
+    if (n == 0)
+        return OK;
+    if (t->raw_fd < 0) {
+        k = open_file(t, raw_ending, O_RDWR | O_CREAT, &t->raw_fd, e);
+        t->raw_named = false;
+    }
     if (k == OK)
-        k = write_all(t, t->raw_fd, p, n, t->raw_size + sizeof(head), raw_ending, e);
+        k = write_block(t, t->raw_fd, t->raw_size, t->journaled, raw_ending, e);
     if (k != OK) {
-        /* Should the cut fail too, the next block overwrites it and a checksum tells it before. */
-        if (ftruncate(t->raw_fd, (off_t)t->raw_size) != 0)
-            t->raw_suspect = true;
+        /* Give the room back; the next block overwrites what is left of this one. */
+        if (t->raw_fd >= 0 && ftruncate(t->raw_fd, (off_t)t->raw_size) == 0)
+            t->raw_extent = t->raw_size;
         return k;
     }
-    t->raw_size += sizeof(head) + n;
+    t->raw_size += BLOCK_HEAD_SIZE + n;
+    t->journaled += n;
+    if (t->raw_size > t->raw_extent)
+        t->raw_extent = t->raw_size;
     return OK;
 }
 
@@ -255,49 +294,45 @@ static void tail_reserve(struct trail *t, size_t room)
     t->tail_room = want;
 }
 
-/* Reads the journal's blocks into the tail, less what is sealed. Cuts off what is torn. */
+/* Reads the journal's blocks into the tail, less what is sealed. Cuts off what is torn or left of
+ * an earlier round. */
 static int journal_load(struct trail *t, struct err *e)
 {
     struct stat st;
-    uint8_t head[JOURNAL_HEAD_SIZE];
     char path[TRAIL_NAME_SIZE];
     if (fstat(t->raw_fd, &st) != 0)
         return err_sys(e, "reading the log %s", trail_path(t, raw_ending, path));
-    uint64_t size = (uint64_t)st.st_size, base;
-    /* A journal is at most what one append adds to a full one; more is not ours. */
-    const uint64_t most = RAW_MAX + 4 * (uint64_t)LOGS_APPEND_MAX;
-    if (size > most)
-        size = most;
-    if (size < sizeof(head) || !read_at(t->raw_fd, head, sizeof(head), 0) ||
-        !journal_decode_head(&base, head) || base > t->sealed)
-        return journal_renew(t, e); /* never got whole, or what it continues is lost */
+    /* One round holds at most what one append adds to an almost full frame, in blocks that may be
+     * small; a larger file is not ours. */
+    const uint64_t most = RAW_KEEP + 8 * (uint64_t)LOGS_APPEND_MAX;
+    uint64_t size = (uint64_t)st.st_size < most ? (uint64_t)st.st_size : most;
     AUTO(mem) uint8_t *all = mem_realloc(NULL, size);
     if (!read_at(t->raw_fd, all, size, 0))
         return err_sys(e, "reading the log %s", trail_path(t, raw_ending, path));
-    uint64_t offset = base, at = sizeof(head);
-    int64_t n;
-    while ((n = block_check(offset, all + at, size - at)) >= 0) {
+    uint64_t at = 0, next = 0;
+    struct block b;
+    while (block_decode(&b, all + at, size - at) &&
+           (at == 0 ? b.offset <= t->sealed : b.offset == next && b.generation == t->generation)) {
         const uint8_t *from = all + at + BLOCK_HEAD_SIZE;
-        at += BLOCK_HEAD_SIZE + (uint64_t)n;
-        uint64_t skip = offset < t->sealed ? t->sealed - offset : 0;
-        offset += (uint64_t)n;
-        if (skip >= (uint64_t)n)
+        uint64_t skip = b.offset < t->sealed ? t->sealed - b.offset : 0;
+        t->generation = b.generation;
+        next = b.offset + b.len;
+        at += BLOCK_HEAD_SIZE + (uint64_t)b.len;
+        if (skip >= b.len)
             continue;
-        size_t fresh = (size_t)((uint64_t)n - skip);
+        size_t fresh = (size_t)(b.len - skip);
         tail_reserve(t, t->tail_len + fresh);
         memcpy(t->tail + t->tail_len, from + skip, fresh);
         t->tail_len += fresh;
     }
     bool bad;
     count_tail(t, &bad);
-    if (bad)
+    t->raw_size = t->raw_extent = at;
+    t->journaled = at > 0 ? next : t->sealed;
+    if (bad) {
         t->tail_len = t->whole;
-    t->raw_base = base;
-    t->raw_size = at;
-    /* A journal that ends below the frames has nothing to add to; one with bad records must not
-     * offer them again. */
-    if (bad || offset < t->sealed)
-        return journal_renew(t, e);
+        return journal_renew(t, e); /* it must not offer these bytes again */
+    }
     if ((uint64_t)st.st_size > at && ftruncate(t->raw_fd, (off_t)at) != 0)
         return err_sys(e, "cutting the log %s", trail_path(t, raw_ending, path));
     return OK;
@@ -337,20 +372,21 @@ static int seal_frame(struct trail *t, struct err *e)
     int k = OK;
     if (t->seg_fd < 0) {
         k = open_file(t, seg_ending, O_RDWR | O_CREAT, &t->seg_fd, e);
-        t->names_durable = false;
+        t->seg_named = false;
     }
     if (k == OK)
         k = write_all(t, t->seg_fd, bytes, FRAME_HEAD_SIZE + packed, t->seg_size, seg_ending, e);
     if (k == OK)
         k = sync_file(t, t->seg_fd, seg_ending, e);
-    if (k == OK)
-        k = is_durable_to(t, t->sealed + n, e);
+    if (k == OK && !t->seg_named)
+        k = sync_names(t, e);
     if (k != OK) {
         /* Give the room back; a torn frame is also told by its checksum and overwritten. */
         if (t->seg_fd >= 0 && ftruncate(t->seg_fd, (off_t)t->seg_size) != 0)
             return k;
         return k;
     }
+    is_durable_to(t, t->sealed + n);
     add_frame(t, &f);
     t->tail_len -= n;
     t->whole -= n;
@@ -391,8 +427,8 @@ static bool load_index(struct trail *t, uint64_t size)
     }
     if (t->seg_size != before - end.packed_len || t->sealed != end.bytes)
         return false;
-    if (t->n_frames > 0)
-        t->counted = t->frames[t->n_frames - 1].after;
+    for (size_t i = 0; i < t->n_frames; i++)
+        count_frame(t, &t->frames[i]);
     t->complete = true;
     t->have_at_end = end.have;
     t->durable = end.have;
@@ -426,8 +462,8 @@ static int scan_frames(struct trail *t, uint64_t size, struct err *e)
         for (size_t i = 0; i < keep; i++)
             add_frame(t, &t->frames[i]);
     }
-    if (t->n_frames > 0)
-        t->counted = t->frames[t->n_frames - 1].after;
+    for (size_t i = 0; i < t->n_frames; i++)
+        count_frame(t, &t->frames[i]);
     t->durable = t->sealed;
     if (t->seg_size < size && ftruncate(t->seg_fd, (off_t)t->seg_size) != 0) {
         char path[TRAIL_NAME_SIZE];
@@ -484,6 +520,33 @@ int trail_unpack(struct trail *t, const struct frame *f, uint8_t *to, struct err
 
 /* ---- what logs.c asks for ---- */
 
+/* Brings the tail, which has grown in memory, to disk: frames first, the journal for the rest. What
+ * cannot be written is forgotten again. */
+static int settle(struct trail *t, struct err *e)
+{
+    bool unused;
+    count_tail(t, &unused);
+    /* A frame that fails is tried again by the next append, if the journal takes its bytes. */
+    while (t->whole >= FRAME_RAW_MAX && seal_frame(t, NULL) == OK)
+        ;
+    int k = journal_add(t, e);
+    if (k == OK) {
+        /* With records of an unlucky size it always holds the start of the next frame and is never
+         * begun again by itself. Failing here is no harm yet. */
+        if (t->raw_size > RAW_KEEP)
+            journal_renew(t, NULL);
+        return OK;
+    }
+    t->tail_len = t->journaled > t->sealed ? (size_t)(t->journaled - t->sealed) : 0;
+    t->whole = 0;
+    t->first_us = t->last_us = 0;
+    t->counted = (struct line_count){.next = 1};
+    for (size_t i = 0; i < t->n_frames; i++)
+        count_frame(t, &t->frames[i]);
+    count_tail(t, &unused);
+    return k;
+}
+
 int trail_append(struct trail *t, uint64_t offset, const uint8_t *p, size_t n, struct err *e)
 {
     uint64_t have = trail_have(t);
@@ -503,35 +566,23 @@ int trail_append(struct trail *t, uint64_t offset, const uint8_t *p, size_t n, s
     while (t->whole >= FRAME_RAW_MAX)
         if ((k = seal_frame(t, e)) != OK)
             return k;
-    bool renew = t->raw_suspect || (t->raw_size > RAW_MAX && t->sealed > t->raw_base);
-    if (renew && (k = journal_renew(t, e)) != OK)
+    if ((t->raw_suspect || t->raw_size > RAW_MAX) && (k = journal_renew(t, e)) != OK)
         return k;
     tail_reserve(t, t->tail_len + n);
     memcpy(t->tail + t->tail_len, p, n);
-    /* Look before writing: what is no record never reaches the disk. */
+    /* Look before taking: what is no record never reaches the disk. */
     bool bad;
-    size_t good = spool_whole(t->tail + t->whole, t->tail_len + n - t->whole, &bad);
-    if (bad && t->whole + good < t->tail_len) {
+    size_t good = t->whole + spool_whole(t->tail + t->whole, t->tail_len + n - t->whole, &bad);
+    if (bad && good < t->tail_len) {
         /* The fault lies in bytes that were taken before, as the start of a record. */
         t->tail_len = t->whole;
         if ((k = journal_renew(t, e)) != OK)
             return k;
-        n = 0;
-    } else if (bad) {
-        n = t->whole + good - t->tail_len;
-    }
-    if (n > 0) {
-        if ((k = journal_add(t, t->tail + t->tail_len, n, e)) != OK)
+    } else {
+        t->tail_len = bad ? good : t->tail_len + n;
+        if ((k = settle(t, e)) != OK)
             return k;
-        t->tail_len += n;
-        bool unused;
-        count_tail(t, &unused);
     }
-    /* A full disk here is told by the next append; nothing is lost, the journal has it. */
-    while (t->whole >= FRAME_RAW_MAX && seal_frame(t, NULL) == OK)
-        ;
-    if (t->raw_size > RAW_MAX && t->sealed > t->raw_base)
-        journal_renew(t, NULL);
     tail_reserve(t, t->tail_len);
     if (bad)
         return err_set(e, ERR_MALFORMED,
@@ -546,11 +597,14 @@ int trail_sync(struct trail *t, struct err *e)
     if (t->complete || t->durable >= have)
         return OK;
     int k = t->raw_suspect ? journal_renew(t, e) : sync_file(t, t->raw_fd, raw_ending, e);
+    if (k == OK && !t->raw_named)
+        k = sync_names(t, e);
     if (k != OK) {
         t->raw_suspect = true;
         return k;
     }
-    return is_durable_to(t, have, e);
+    is_durable_to(t, have);
+    return OK;
 }
 
 int trail_end(struct trail *t, struct err *e)
@@ -565,7 +619,7 @@ int trail_end(struct trail *t, struct err *e)
     if (t->seg_fd < 0) {
         if ((k = open_file(t, seg_ending, O_RDWR | O_CREAT, &t->seg_fd, e)) != OK)
             return k;
-        t->names_durable = false;
+        t->seg_named = false;
     }
     size_t raw_len = t->n_frames * FRAME_HEAD_SIZE, room = codec_bound(raw_len);
     AUTO(mem) uint8_t *heads = mem_realloc(NULL, raw_len);
@@ -586,13 +640,14 @@ int trail_end(struct trail *t, struct err *e)
     k = write_all(t, t->seg_fd, bytes, packed + TRAILER_SIZE, t->seg_size, seg_ending, e);
     if (k == OK)
         k = sync_file(t, t->seg_fd, seg_ending, e);
-    if (k == OK)
-        k = is_durable_to(t, have, e);
+    if (k == OK && !t->seg_named)
+        k = sync_names(t, e);
     if (k != OK) {
         if (ftruncate(t->seg_fd, (off_t)t->seg_size) != 0)
             return k;
         return k;
     }
+    is_durable_to(t, have);
     t->complete = true;
     t->have_at_end = have;
     t->tail_len = 0;

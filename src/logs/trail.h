@@ -34,13 +34,16 @@ struct trail {
 
     uint8_t *tail; /* spool bytes from `sealed` on, also what is torn */
     size_t tail_len, tail_room;
-    size_t whole;      /* bytes of tail that are whole records */
-    uint64_t raw_base; /* spool offset of the journal's first byte */
-    uint64_t raw_size; /* bytes of the journal's file that count */
-    bool raw_suspect;  /* a sync failed: the kernel may have dropped pages; write it anew */
+    size_t whole;        /* bytes of tail that are whole records */
+    uint64_t journaled;  /* spool offset up to which the journal goes; at most `sealed`: it may be
+                            written again from its beginning */
+    uint64_t raw_size;   /* file position behind the journal's last block */
+    uint64_t raw_extent; /* the file's length */
+    uint32_t generation; /* of its blocks */
+    bool raw_suspect;    /* a sync or cut failed: write it anew */
 
     uint64_t durable;
-    bool names_durable; /* the folder entries of the files were synced */
+    bool seg_named, raw_named; /* the file's entry in its folder was synced */
     bool complete;
     uint64_t have_at_end; /* complete: `have`, a torn record included */
 
