@@ -407,7 +407,7 @@ static void run(struct agent *g)
 {
     struct epoll_event ev[EVENTS];
     bool more = false;
-    g->sync_at = g->look_at = mono_us();
+    g->sync_at = g->look_at = g->begun_at = mono_us();
     while (!g->ending) {
         int n = epoll_wait(g->epoll, ev, EVENTS, wait_ms(g, more));
         for (int i = 0; i < n; i++)

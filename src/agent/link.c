@@ -26,6 +26,8 @@ enum {
     FLIGHT_US = 1000000,       /* what is on its way longer than that has arrived */
     TURN_BYTES = 1 << 20,      /* of all logs before others get the loop */
     SILENT_US = 45 * 1000000,
+    VERDICT_US = 2 * 1000000,
+    VERDICT_LOOK_US = 20 * 1000,
     PING_US = 15 * 1000000
 };
 _Static_assert(FRAME_BYTES >= 65536 + 16, "a frame takes the longest record");
@@ -136,10 +138,22 @@ static void connect_now(struct agent *g)
     say_hello(g);
 }
 
+/* The hello says why there is no GPU list, so the first one waits a moment for the verdict. */
+static bool gpus_known(struct agent *g, int64_t now)
+{
+    if (g->gpus_known || now > g->begun_at + VERDICT_US)
+        return true;
+    gpu_sample(g->gpus, g->sample);
+    g->gpus_known = g->sample->ready;
+    if (!g->gpus_known)
+        g->connect_at = now + VERDICT_LOOK_US;
+    return g->gpus_known;
+}
+
 void link_step(struct agent *g, int64_t now)
 {
     struct err e;
-    if (g->ws == NULL && now >= g->connect_at)
+    if (g->ws == NULL && now >= g->connect_at && gpus_known(g, now))
         connect_now(g);
     if (g->ws == NULL)
         return;

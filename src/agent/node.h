@@ -45,7 +45,9 @@ struct agent {
     bool reading, broken; /* inside its callback; to be closed when that returns */
     bool bye;             /* the server stops: an idle local agent ends */
     int backoff_ms;
-    int refused;                                      /* tries in a row that found no server */
+    bool gpus_known;  /* the GPU source has come to a first verdict */
+    int64_t begun_at; /* mono */
+    int refused;      /* tries in a row that found no server */
     int64_t connect_at, heard_at, ping_at, sample_at; /* mono */
     int64_t sample_us;                                /* between samples */
     struct attempt *ship_next;                        /* whose turn it is to send its log */

@@ -715,6 +715,16 @@ def leaving():
             check(node.process.wait(5) == 0)
 
 
+def no_gpu():
+    with case("a host without a driver says so in its first word"):
+        with Node(gpu="nvml") as node:
+            hello, driver = node.server.hellos[0]["node"], os.path.exists("/proc/driver/nvidia")
+            check(driver or hello["gpu_note"], hello)
+            require(node.server.wait(lambda: node.server.samples, 10))
+            check(driver or node.server.samples[0]["gpus"] == [], node.server.samples[0])
+            note(hello["gpu_note"])
+
+
 def speed():
     with case("launches of /bin/true"), Node(sample_ms=1000) as node:
         n = 300
@@ -749,7 +759,7 @@ def main():
             if not only or name in only:
                 part(node)
         nothing_left(node)
-    for name, part in (("disk", full_disk), ("nobody", unprivileged), ("leaving", leaving),
+    for name, part in (("disk", full_disk), ("nobody", unprivileged), ("leaving", leaving), ("nogpu", no_gpu),
                        ("speed", speed)):
         if not only or name in only:
             part()
