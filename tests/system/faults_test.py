@@ -64,6 +64,10 @@ class Load:
                         self.promised[job] = (token, kind)
                     if kind == "cancel":
                         self.stopping.wait(mine.uniform(0, 0.6))
+                        path, deadline = f"/v1/jobs/{job}", time.monotonic() + mine.choice((0, 4))
+                        while time.monotonic() < deadline and self.server.get(
+                                path, token=self.token, timeout=10).json["state"] != "running":
+                            self.stopping.wait(0.05)    # some while they wait, some while they run
                         answer = self.server.post(f"/v1/jobs/{job}/cancel", {"grace_s": 1}, token=self.token,
                                                   timeout=10)
                         if answer.status == 200:
@@ -98,7 +102,7 @@ def strike(server, target):
 
 
 def all_events(server, token):
-    events, after = [], ""
+    events, after = [], "&after=0:0"      # from the first; without it the newest come
     while True:
         answer = server.get("/v1/events?limit=1000&source_type=job" + after, token=token)
         require(answer.status == 200, answer)
