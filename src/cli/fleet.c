@@ -88,8 +88,8 @@ static void add_gpu(struct cli *c, struct table *t, const struct jv *gpu)
     if (jv_kind(holder) == JV_OBJECT)
         cell[8].text = arena_printf(a, "%s %s", text_clean(a, jv_get_text(holder, "id")),
                                     text_clean(a, jv_get_text(holder, "name")));
-    else
-        cell[8].text = jv_get_text(gpu, "note");
+    else if (!str_eq(state, "available"))
+        cell[8].text = jv_get_text(gpu, "note"); /* what keeps it from being used */
 }
 
 static int no_gpus(struct cli *c, struct client *client)

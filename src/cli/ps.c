@@ -51,7 +51,7 @@ static int tell_nothing(struct cli *c, struct client *client)
         return client_fail(client, &e);
     const struct jv *last = jv_at(jv_get(r.json, "items"), 0);
     if (last == NULL) {
-        say(stdout, "No jobs yet. Run one: drover submit --gpus 1 --follow -- nvidia-smi\n");
+        say(stdout, "No jobs yet. Run one: drover submit --follow -- uname -a\n");
         return EXIT_DONE;
     }
     say(stdout, "Nothing waits or runs. Ended jobs: drover ps --all   The last one:\n");

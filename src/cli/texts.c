@@ -193,8 +193,8 @@ const struct err_text cli_texts_zh[] = {
     {"explain a verb", "说明一条命令"},
 
     /* what is said on the way */
-    {"No jobs yet. Run one: drover submit --gpus 1 --follow -- nvidia-smi\n",
-     "还没有任务。试一个：drover submit --gpus 1 --follow -- nvidia-smi\n"},
+    {"No jobs yet. Run one: drover submit --follow -- uname -a\n",
+     "还没有任务。试一个：drover submit --follow -- uname -a\n"},
     {"Nothing waits or runs. Ended jobs: drover ps --all   The last one:\n",
      "没有等待或运行的任务。已结束的：drover ps --all   最近一个：\n"},
     {"There are more than these %zu: --limit N\n", "不止这 %zu 个：--limit N\n"},

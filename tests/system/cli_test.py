@@ -81,7 +81,7 @@ with case("submit sends the job, prints one line, and the id as JSON"), FakeNati
     r = run(fake, "submit", "--gpus", "2", "--gpu-type", "RTX4090,A6000", "--name", "resnet", "--time", "2h", "--memory", "4G",
             "--env", "A=1", "--label", "team=vision", "--priority", "high", "--retries", "2", "--cpus", "4", "--", "python3", "t.py", "--x")
     check(r.returncode == 0, r)
-    check(r.stdout == "job j-17  resnet  queued  2 x RTX4090… GPU  GPUs: 1 of 2 free\n", r)
+    check(r.stdout == "job j-17  resnet  queued  2 x RTX4090…  GPUs: 1 of 2 free\n", r)
     sent = fake.requests[-1]
     check(sent.method == "POST" and sent.path == "/v1/jobs", sent.target)
     check(sent.json == {"name": "resnet", "command": ["python3", "t.py", "--x"], "env": {"A": "1"}, "gpus": 2,
