@@ -20,7 +20,9 @@ const struct module *const app_modules[] = {
     /* routes */
     &common_module,
     &platform_accounts_module,
-    &platform_jobs_module,
+    &platform_providers_module,
+    &platform_submit_module,
+    &platform_tasks_module,
     &training_gpu_module,
     &baremetal_gpu_module,
     &native_accounts_module,
