@@ -128,7 +128,8 @@ void request_header(struct request *q, const char *name, const char *value);
 /* Ends a request that a handler has taken: sends what request_answer() left, or the error when
  * e (may be NULL) is one. Any thread; q is gone afterwards. */
 void request_done(struct request *q, const struct err *e);
-/* In a handler that then returns REQUEST_TAKEN: answers 200 with an endless body of this type, and the headers of every answer. */
+/* In a handler that then returns REQUEST_TAKEN: answers 200 with an endless body of this type, and
+ * the headers of every answer. */
 struct http_stream *request_stream(struct request *q, const char *type,
                                    const struct http_stream_ops *ops, void *ctx);
 /* Adds a broken rule on a body field after parsing; returns ERR_INVALID. */
