@@ -19,7 +19,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { LOSE_STEP_US = 50 * 1000 };
+enum { LOSE_STEP_US = 50 * 1000, LOSE_TRIES_MAX = 100 };
 
 struct attempt *attempt_create(int64_t id)
 {
@@ -155,12 +155,14 @@ static bool spec_of(int dir, struct spec *spec, char **text)
     return n > 0 && spec_parse(*text, (size_t)n, spec);
 }
 
-static void remove_groups(const struct spec *spec)
+static bool remove_groups(const struct spec *spec)
 {
     const char *const groups[] = {spec->cg_tree, spec->cg_memory, spec->cg_pids, spec->cg_cpu};
+    bool gone = true;
     for (size_t i = 0; i < ARRAY_LEN(groups); i++)
         if (groups[i] != NULL)
-            cg_remove(groups[i]);
+            gone = cg_remove(groups[i]) && gone;
+    return gone;
 }
 
 bool attempt_check(const struct attempt_home *h, struct attempt *a)
@@ -311,8 +313,9 @@ void attempt_lose(const struct attempt_home *h, struct attempt *a)
     a->lose_at = mono_us() + LOSE_STEP_US;
     if (dir >= 0 && read_exit(dir, a)) {
         take_exit(h, a);
-    } else if (kill_tree(a, &spec) == 0) {
-        remove_groups(&spec);
+    } else if (kill_tree(a, &spec) == 0 &&
+               (remove_groups(&spec) || ++a->lose_tries > LOSE_TRIES_MAX)) {
+        /* A killed process is off the group's list a moment before the group can be removed. */
         attempt_end(h, a, END_SUPERVISOR_LOST,
                     "the job's supervisor was killed; its processes were ended");
     }

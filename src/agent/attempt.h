@@ -51,6 +51,7 @@ struct attempt {
     pid_t shim_pid;          /* as the launcher said, before `started` is there */
     bool losing;             /* the shim is gone without an exit record: the tree is killed */
     int64_t lose_at;         /* mono: next step of that */
+    int lose_tries;          /* its empty groups could not be removed yet */
     bool forget;             /* the server wants it gone; live ones end first */
     struct exit_record exit; /* of an ENDED or REFUSED one */
     int watch;               /* inotify; -1: none */
