@@ -299,7 +299,7 @@ def live(server, user):
             said = subscribe(ws, "log:" + job, "job:" + job)
             check(said["refused"] == [], said)
             seq, states, lines = [], [], []
-            while "completed" not in states or len(lines) < 1:
+            while "completed" not in states or "there" not in lines:
                 message = ws.receive()
                 require(message is not None)
                 if "topic" in message:
@@ -376,7 +376,7 @@ def live(server, user):
             subscribe(ws, "log:" + job)
             ended(server, job)
             until(lambda: server.get(f"/v1/jobs/{job}/log?tail=1").json["complete"], 30, what="the whole log")
-            time.sleep(2.5)     # it is a second behind before it counts as too slow
+            time.sleep(4)       # a second behind before it counts, looked at twice a second
             while ws.receive() is not None:
                 pass
             check(ws.closed == 1013, ws.closed)
