@@ -42,8 +42,8 @@ struct follow {
 
     pthread_mutex_t lock; /* the members up to the next comment */
     struct http_stream *stream;
-    bool closed, scheduled, again, stalled;
-    bool dirty; /* the job's row must be read */
+    bool closed, ended, scheduled, again, stalled; /* ended: nothing more is written */
+    bool dirty;                                    /* the job's row must be read */
     int64_t wrote_us;
 
     /* the pump only */
@@ -95,7 +95,7 @@ static void follow_put(struct follow *f)
 /* Under f->lock. */
 static void schedule(struct follow *f)
 {
-    if (f->closed)
+    if (f->closed || f->ended)
         return;
     if (f->scheduled) {
         f->again = true;
@@ -142,7 +142,7 @@ static void send_bytes(struct follow *f, const struct buf *b)
     if (b->len == 0)
         return;
     pthread_mutex_lock(&f->lock);
-    if (!f->closed) {
+    if (!f->closed && !f->ended) {
         http_stream_write(f->stream, b->data, b->len);
         f->wrote_us = mono_us();
     }
@@ -152,8 +152,9 @@ static void send_bytes(struct follow *f, const struct buf *b)
 static void end_stream(struct follow *f)
 {
     pthread_mutex_lock(&f->lock);
-    if (!f->closed)
+    if (!f->closed && !f->ended)
         http_stream_end(f->stream);
+    f->ended = true;
     pthread_mutex_unlock(&f->lock);
 }
 
@@ -343,7 +344,7 @@ static void pump(void *ctx)
         pthread_mutex_lock(&f->lock);
         f->stalled = !f->closed && http_stream_backlog(f->stream) > most;
         f->again = false;
-        more = !f->closed && !f->stalled;
+        more = !f->closed && !f->ended && !f->stalled;
         pthread_mutex_unlock(&f->lock);
         if (more)
             more = turn(f, &a);
@@ -383,7 +384,7 @@ void follows_tick(struct follows *all)
             pthread_mutex_lock(&f->lock);
             if (f->stalled)
                 schedule(f);
-            if (!f->closed && !f->s.plain && now - f->wrote_us >= heartbeat_us) {
+            if (!f->closed && !f->ended && !f->s.plain && now - f->wrote_us >= heartbeat_us) {
                 f->wrote_us = now;
                 http_stream_write(f->stream, comment, sizeof(comment) - 1);
             }
