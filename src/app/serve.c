@@ -12,6 +12,7 @@
 #include "identity/identity.h"
 #include "io/http.h"
 #include "io/ws.h"
+#include "logs/logs.h"
 #include "surface/surface.h"
 
 #include <errno.h>
@@ -143,6 +144,7 @@ static int open_doors(struct server *s, struct err *e)
 
 static int server_open(struct server *s, const struct options *o, struct err *e)
 {
+    err_translate_with(logs_texts_zh); /* a room without a module */
     int rc = house_create(app_modules, &s->house, e);
     if (rc != OK)
         return rc;

@@ -71,7 +71,10 @@ void print_job_line(FILE *to, const struct term *t, struct cli *c, const struct 
     fprintf(to, "  %s  %s%s%s", text_clean(a, jv_get_text(job, "name")), hue_on(t, hue),
             state != NULL ? err_tr(text_clean(a, state)) : "–", hue_off(t, hue));
     if (gpus != NULL)
-        fprintf(to, "  %s%s", gpus, strchr(gpus, ' ') == NULL ? " GPU" : "");
+        fprintf(to, "  %s%s", gpus,
+                strchr(gpus, ' ') != NULL ? ""
+                : strcmp(gpus, "1") == 0  ? " GPU"
+                                          : " GPUs");
     if (reason != NULL && *reason != '\0')
         fprintf(to, "  %s", text_clean(a, reason));
     double ran = jv_get_real(job, "ran_s", -1);

@@ -70,7 +70,7 @@ static const char *list_text(struct arena *a, const struct jv *list)
     return arena_strdup(a, buf_str(&b));
 }
 
-/* "2 x RTX4090 or A6000, 4 CPUs, 8G, at most 2:00:00" */
+/* "2 x RTX4090, A6000, 4 CPUs, 8G, at most 2:00:00" */
 static const char *wishes(struct arena *a, const struct jv *job)
 {
     AUTO(buf) struct buf b = {0};
@@ -78,7 +78,10 @@ static const char *wishes(struct arena *a, const struct jv *job)
     int64_t memory = jv_get_int(job, "memory_mib", 0), limit = jv_get_int(job, "time_limit_s", 0);
     const struct jv *types = jv_get(job, "gpu_type");
     if (gpus > 0)
-        buf_printf(&b, "%" PRId64 " GPU%s%s", gpus, jv_len(types) > 0 ? " " : "",
+        buf_printf(&b, "%" PRId64 "%s%s", gpus,
+                   jv_len(types) > 0 ? " x "
+                   : gpus == 1       ? " GPU"
+                                     : " GPUs",
                    list_text(a, types));
     if (cpus > 0)
         buf_printf(&b, "%s%s", b.len > 0 ? ", " : "", text_of(a, "%" PRId64 " CPUs", cpus));

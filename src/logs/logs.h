@@ -40,6 +40,9 @@
 
 struct logs;
 
+/* For err_translate_with(). */
+extern const struct err_text logs_texts_zh[];
+
 /* The disk below, replaceable so that a test can make it full or failing. */
 struct logs_disk {
     long (*pwrite)(int fd, const void *p, size_t n, int64_t at); /* as pwrite(2) */

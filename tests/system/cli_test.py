@@ -243,7 +243,7 @@ with case("show: facts and timeline; foreign bytes stay harmless"), FakeNative()
                            "summary": "submitted"}]
     r = run(fake, "show", "5")
     check("\033" not in r.stdout and "evil [2Jname" in r.stdout, r.stdout)
-    for text in ("why          GPUs: 1 of 2 free\n", "command      sh -c 'echo it'\\''s'\n", "asked for    1 GPU RTX4090, at most 2:00:00\n",
+    for text in ("why          GPUs: 1 of 2 free\n", "command      sh -c 'echo it'\\''s'\n", "asked for    1 x RTX4090, at most 2:00:00\n",
                  "environment  LR=0.1\n", "attempt      1 of 3\n", "07:00:00  submitted  (li.na)\n"):
         check(text in r.stdout, text, r.stdout)
     r = run(fake, "show", "--json", "j-5")

@@ -874,4 +874,27 @@ TEST(foreign_bytes_are_survived)
     buf_fini(&s.bytes);
 }
 
+/* Same conversions in the same order, and found by the code's own text. */
+TEST(texts_are_translated)
+{
+    for (const struct err_text *t = logs_texts_zh; t->en != NULL; t++) {
+        const char *zh = t->zh;
+        for (const char *en = strchr(t->en, '%'); en != NULL; en = strchr(en + 1, '%')) {
+            zh = strchr(zh, '%');
+            CHECK(zh != NULL && strncmp(zh, en, 2) == 0);
+            zh = zh != NULL ? zh + 1 : t->zh;
+        }
+        CHECK(strchr(zh, '%') == NULL);
+    }
+    fresh_dir();
+    err_translate_with(logs_texts_zh);
+    err_lang_set(LANG_ZH);
+    struct logs *l = open_logs(NULL);
+    struct err e = {0};
+    CHECK_INT(logs_append(l, 7, 5, "x", 1, NULL, &e), ERR_CONFLICT);
+    CHECK_STR(e.text, "尝试 7 的日志有 0 字节，从 5 开始会留下空缺");
+    logs_close(l);
+    err_lang_set(LANG_EN);
+}
+
 TEST_MAIN
