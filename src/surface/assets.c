@@ -54,7 +54,7 @@ bool asset_is_hashed(const char *path)
     enum { HASH = 8 };
     const char *dot = strrchr(path, '.');
     if (!str_starts(path, "/assets/") || dot == NULL ||
-        dot - path < (ptrdiff_t)(strlen("/assets/") + 1 + HASH) || dot[-HASH - 1] != '-')
+        dot - path < (ptrdiff_t)(strlen("/assets/") + 2 + HASH) || dot[-HASH - 1] != '-')
         return false;
     for (const char *c = dot - HASH; c < dot; c++)
         if (!((*c >= '0' && *c <= '9') || (*c >= 'A' && *c <= 'Z') || (*c >= 'a' && *c <= 'z') ||
