@@ -157,6 +157,9 @@ static void decide_one(struct place_node *nodes, size_t n_nodes, const struct pl
         d->outcome = FITS_NEVER;
     } else if (!gpus_fit) {
         d->outcome = WAITS_GPUS;
+        /* "GPUs: 1 of 2 free", "GPUs: 1 of 2 RTX4090 free" */
+        if (r->n_types == 0)
+            snprintf(what, sizeof(what), "%lld", (long long)r->gpus);
         snprintf(d->reason, sizeof(d->reason), "GPUs: %lld of %s free", (long long)most_free, what);
     } else if (!cpus_fit) {
         d->outcome = WAITS_CPUS;
