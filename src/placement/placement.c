@@ -15,14 +15,28 @@ static bool type_fits(const struct place_request *r, const struct place_gpu *g)
     return false;
 }
 
-static int64_t count_gpus(const struct place_node *n, const struct place_request *r, bool free_only)
+enum counted { ALL, HEALTHY, FREE, MINE };
+
+/* GPUs of the node that fit: all, those that are usable, those of them that are free, and those
+ * of them that nobody ahead waits for. */
+static int64_t count_gpus(const struct place_node *n, const struct place_request *r,
+                          enum counted what)
 {
     int64_t count = 0;
-    for (size_t i = 0; i < n->n_gpus; i++)
-        if (type_fits(r, &n->gpus[i]) &&
-            (!free_only || (n->gpus[i].usable && n->gpus[i].free_milli == 1000)))
+    for (size_t i = 0; i < n->n_gpus; i++) {
+        const struct place_gpu *g = &n->gpus[i];
+        if (type_fits(r, g) && (what < HEALTHY || g->usable) &&
+            (what < FREE || g->free_milli == 1000) && (what < MINE || g->held_by == NULL))
             count++;
+    }
     return count;
+}
+
+/* Could it run there once everything of ours has ended? */
+static bool could_hold(const struct place_node *n, const struct place_request *r, enum counted what)
+{
+    return n->cpus_total >= r->cpus && n->memory_total_mib >= r->memory_mib &&
+           count_gpus(n, r, what) >= r->gpus;
 }
 
 /* "3 GPUs", "1 RTX4090 or A6000" */
@@ -43,9 +57,8 @@ bool placement_possible(const struct place_node *nodes, size_t n_nodes,
     const struct place_node *most = NULL;
     int64_t most_gpus = 0, cpus = 0, memory = 0;
     for (size_t i = 0; i < n_nodes; i++) {
-        int64_t gpus = count_gpus(&nodes[i], r, false);
-        if (gpus >= r->gpus && nodes[i].cpus_total >= r->cpus &&
-            nodes[i].memory_total_mib >= r->memory_mib)
+        int64_t gpus = count_gpus(&nodes[i], r, ALL);
+        if (could_hold(&nodes[i], r, ALL))
             return true;
         if (most == NULL || gpus > most_gpus) {
             most = &nodes[i];
@@ -81,7 +94,7 @@ static void take(struct place_node *n, const struct place_request *r, struct pla
     size_t got = 0;
     for (size_t i = 0; i < n->n_gpus && got < (size_t)r->gpus; i++) {
         struct place_gpu *g = &n->gpus[i];
-        if (!g->usable || g->free_milli != 1000 || !type_fits(r, g))
+        if (!g->usable || g->free_milli != 1000 || g->held_by != NULL || !type_fits(r, g))
             continue;
         g->free_milli = 0;
         d->gpus[got++] = g;
@@ -90,53 +103,56 @@ static void take(struct place_node *n, const struct place_request *r, struct pla
     n->memory_free_mib -= r->memory_mib;
 }
 
-struct shortage {
-    const char *ahead; /* who waits for GPUs, NULL: nobody */
-    const struct place_request *request;
-};
-
-/* Do the two compete for a GPU? */
-static bool overlap(const struct place_request *a, const struct place_request *b)
+/* Keeps for r the GPUs that it could run on. */
+static void hold(struct place_node *nodes, size_t n_nodes, const struct place_request *r)
 {
-    if (a->n_types == 0 || b->n_types == 0)
-        return true;
-    for (size_t i = 0; i < a->n_types; i++)
-        for (size_t k = 0; k < b->n_types; k++)
-            if (strcasecmp(a->types[i], b->types[k]) == 0)
-                return true;
-    return false;
+    for (size_t i = 0; i < n_nodes; i++) {
+        if (!nodes[i].usable || !could_hold(&nodes[i], r, HEALTHY))
+            continue;
+        for (size_t k = 0; k < nodes[i].n_gpus; k++)
+            if (nodes[i].gpus[k].held_by == NULL && type_fits(r, &nodes[i].gpus[k]))
+                nodes[i].gpus[k].held_by = r->text;
+    }
+}
+
+static const char *first_ahead(const struct place_node *n, const struct place_request *r)
+{
+    for (size_t i = 0; i < n->n_gpus; i++)
+        if (n->gpus[i].held_by != NULL && type_fits(r, &n->gpus[i]))
+            return n->gpus[i].held_by;
+    return NULL;
 }
 
 static void decide_one(struct place_node *nodes, size_t n_nodes, const struct place_request *r,
-                       const struct shortage *short_of, size_t n_short, struct place_decision *d)
+                       struct place_decision *d)
 {
-    for (size_t i = 0; i < n_short && r->gpus > 0; i++)
-        if (overlap(r, short_of[i].request)) {
-            d->outcome = WAITS_TURN;
-            snprintf(d->reason, sizeof(d->reason), "GPUs: %s is ahead and waits for them",
-                     short_of[i].ahead);
-            return;
-        }
     size_t best = n_nodes;
     int64_t best_left = 0, most_free = 0;
-    bool any_node = false, gpus_fit = false, cpus_fit = false;
+    bool answers = false, large = false, gpus_fit = false, cpus_fit = false;
+    const char *ahead = NULL;
     for (size_t i = 0; i < n_nodes; i++) {
         struct place_node *n = &nodes[i];
         if (!n->usable)
             continue;
-        any_node = true;
-        int64_t free_gpus = count_gpus(n, r, true);
+        answers = true;
+        large |= could_hold(n, r, ALL);
+        int64_t free_gpus = count_gpus(n, r, FREE);
         most_free = free_gpus > most_free ? free_gpus : most_free;
         if (free_gpus < r->gpus)
             continue;
         gpus_fit = true;
-        if (n->cpus_free < r->cpus)
+        if (r->cpus > 0 && n->cpus_free < r->cpus)
             continue;
         cpus_fit = true;
-        if (n->memory_free_mib < r->memory_mib)
+        if (r->memory_mib > 0 && n->memory_free_mib < r->memory_mib)
             continue;
+        int64_t mine = count_gpus(n, r, MINE);
+        if (mine < r->gpus) {
+            ahead = ahead != NULL ? ahead : first_ahead(n, r);
+            continue;
+        }
         /* the fewest GPUs left, then the fewest CPUs left: keep the large holes whole */
-        int64_t left = (free_gpus - r->gpus) * 100000 + (n->cpus_free - r->cpus);
+        int64_t left = (mine - r->gpus) * 100000 + (n->cpus_free - r->cpus);
         if (best == n_nodes || left < best_left) {
             best = i;
             best_left = left;
@@ -150,11 +166,17 @@ static void decide_one(struct place_node *nodes, size_t n_nodes, const struct pl
     }
     char what[100];
     wants(r, what, sizeof(what));
-    if (!any_node) {
+    if (ahead != NULL) {
+        d->outcome = WAITS_TURN;
+        snprintf(d->reason, sizeof(d->reason), "GPUs: %s is ahead and waits for them", ahead);
+    } else if (!answers) {
         d->outcome = WAITS_NODE;
         snprintf(d->reason, sizeof(d->reason), "no node answers");
     } else if (!placement_possible(nodes, n_nodes, r, d->reason)) {
         d->outcome = FITS_NEVER;
+    } else if (!large) {
+        d->outcome = WAITS_NODE;
+        snprintf(d->reason, sizeof(d->reason), "no node that answers is large enough");
     } else if (!gpus_fit) {
         d->outcome = WAITS_GPUS;
         /* "GPUs: 1 of 2 free", "GPUs: 1 of 2 RTX4090 free" */
@@ -163,26 +185,24 @@ static void decide_one(struct place_node *nodes, size_t n_nodes, const struct pl
         snprintf(d->reason, sizeof(d->reason), "GPUs: %lld of %s free", (long long)most_free, what);
     } else if (!cpus_fit) {
         d->outcome = WAITS_CPUS;
-        snprintf(d->reason, sizeof(d->reason), "CPUs: no node has %lld free", (long long)r->cpus);
+        snprintf(d->reason, sizeof(d->reason), "CPUs: no node has %lld free%s", (long long)r->cpus,
+                 r->gpus > 0 ? " beside the GPUs" : "");
     } else {
         d->outcome = WAITS_MEMORY;
-        snprintf(d->reason, sizeof(d->reason), "memory: no node has %lld MiB free",
-                 (long long)r->memory_mib);
+        snprintf(d->reason, sizeof(d->reason), "memory: no node has %lld MiB free%s",
+                 (long long)r->memory_mib, r->gpus > 0 ? " beside the GPUs" : "");
     }
 }
 
 void placement_decide(struct place_node *nodes, size_t n_nodes, const struct place_request *r,
                       size_t n, struct place_decision *out)
 {
-    enum { SHORT_MAX = 16 };
-    struct shortage short_of[SHORT_MAX];
-    size_t n_short = 0;
     for (size_t i = 0; i < n; i++) {
         struct place_decision *d = &out[i];
         *d = (struct place_decision){0};
-        decide_one(nodes, n_nodes, &r[i], short_of, n_short, d);
-        if (d->outcome == WAITS_GPUS && n_short < SHORT_MAX)
-            short_of[n_short++] = (struct shortage){r[i].text, &r[i]};
+        decide_one(nodes, n_nodes, &r[i], d);
+        if (r[i].gpus > 0 && d->outcome != PLACED && d->outcome != FITS_NEVER)
+            hold(nodes, n_nodes, &r[i]);
     }
 }
 

@@ -3,8 +3,9 @@
  * one piece of code.
  *
  * Order is the caller's (priority with aging: see placement_order_key). Work is taken in order;
- * what does not fit now and wants GPUs holds back later work that wants GPUs of the same kind,
- * so that small jobs never starve a large one. Work without GPUs passes.
+ * what does not fit now and wants GPUs holds the GPUs that it could run on once they are free:
+ * later work gets only others, so that small jobs never starve a large one. What no answering
+ * node could run holds nothing. Work without GPUs passes.
  *
  * Threads: any; a picture belongs to its caller.
  */
@@ -22,8 +23,9 @@ struct place_gpu {
     const char *id;   /* "gpu-001" */
     const char *type; /* short type: "RTX4090" */
     int64_t index;
-    int64_t free_milli; /* 0 … 1000 */
-    bool usable;        /* healthy and nobody else's process holds it */
+    int64_t free_milli;  /* 0 … 1000 */
+    bool usable;         /* healthy and nobody else's process holds it */
+    const char *held_by; /* the request ahead that waits for it; set by placement_decide() */
 };
 struct place_node {
     int64_t id;
@@ -49,7 +51,7 @@ enum place_outcome {
     WAITS_CPUS,
     WAITS_MEMORY,
     WAITS_TURN, /* would fit, but what is ahead waits for the same GPUs */
-    WAITS_NODE, /* no usable node at all */
+    WAITS_NODE, /* no node that answers is large enough */
     FITS_NEVER, /* no node is large enough, even when empty */
 };
 struct place_decision {
@@ -59,7 +61,8 @@ struct place_decision {
     char reason[200]; /* one sentence; "" when PLACED */
 };
 
-/* Decides for the requests in order and takes what it gives from the picture. */
+/* Decides for the requests in order and takes what it gives from the picture. May be called again
+ * on the same picture with what comes next in the order. */
 void placement_decide(struct place_node *nodes, size_t n_nodes, const struct place_request *r,
                       size_t n, struct place_decision *out);
 /* Could it run on some node if that were empty (usable or not)? Else the reason names what there
