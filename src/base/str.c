@@ -100,6 +100,16 @@ size_t utf8_len(const char *s, size_t n)
     return count;
 }
 
+size_t utf8_fit(const char *s, size_t max)
+{
+    size_t n = strnlen(s, max + 1);
+    if (n <= max)
+        return n;
+    for (n = max; n > 0 && ((unsigned char)s[n] & 0xc0) == 0x80;)
+        n--;
+    return n;
+}
+
 size_t utf8_clean(const char *s, size_t n, char *to)
 {
     char *at = to;

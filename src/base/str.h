@@ -19,6 +19,8 @@ bool str_eq_nocase(const char *a, const char *b); /* ASCII */
 size_t utf8_len(const char *s, size_t n);
 /* Copies n bytes as UTF-8, each bad byte replaced by U+FFFD; to has room for 3 * n + 1. */
 size_t utf8_clean(const char *s, size_t n, char *to);
+/* Bytes of s, at most max, that end between two characters: to cut a text without breaking one. */
+size_t utf8_fit(const char *s, size_t max);
 /* Columns of a terminal that s takes (East Asian wide characters count two). */
 size_t utf8_width(const char *s);
 /* Constant-time comparison of n bytes. */
