@@ -167,7 +167,16 @@ static int node_event(struct tx *tx, int64_t id, const char *name, const char *t
 static const char *hello_text(const struct jv *node, const char *name, struct arena *a)
 {
     const char *s = jv_get_text(node, name);
-    return s == NULL ? NULL : arena_strndup(a, s, strnlen(s, 250));
+    return s == NULL ? NULL : arena_strndup(a, s, utf8_fit(s, 250));
+}
+
+/* What one host can have: keeps the sums of the scheduler far from overflow. */
+enum { NODE_CPUS_MAX = 1 << 16, NODE_MEMORY_MIB_MAX = 1 << 30 };
+
+static int64_t bounded(const struct jv *node, const char *name, int64_t least, int64_t most)
+{
+    int64_t v = jv_get_int(node, name, least);
+    return v < least ? least : v > most ? most : v;
 }
 
 int node_hello(struct tx *tx, const struct jv *hello, bool local, int64_t *id, struct err *e)
@@ -192,8 +201,8 @@ int node_hello(struct tx *tx, const struct jv *hello, bool local, int64_t *id, s
     n.boot_id = hello_text(facts, "boot_id", a);
     n.os = hello_text(facts, "os", a);
     n.kernel = hello_text(facts, "kernel", a);
-    n.cpus = jv_get_int(facts, "cpus", 1);
-    n.memory_mib = jv_get_int(facts, "memory_mib", 0);
+    n.cpus = bounded(facts, "cpus", 1, NODE_CPUS_MAX);
+    n.memory_mib = bounded(facts, "memory_mib", 0, NODE_MEMORY_MIB_MAX);
     n.cgroups = hello_text(facts, "cgroups", a);
     n.gpu_note = hello_text(facts, "gpu_note", a);
     const struct jv *list = jv_get(facts, "enforces");

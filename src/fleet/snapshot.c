@@ -39,7 +39,7 @@ static int64_t number(const struct jv *o, const char *name, int64_t least, int64
 static char *short_text(const struct jv *o, const char *name)
 {
     const char *s = jv_get_text(o, name);
-    return s == NULL || *s == '\0' ? NULL : mem_printf("%.250s", s);
+    return s == NULL || *s == '\0' ? NULL : mem_printf("%.*s", (int)utf8_fit(s, 250), s);
 }
 
 static int state_word(const char *s)
@@ -129,14 +129,21 @@ static bool same_cards(const struct live_node *a, const struct live_node *b)
     return true;
 }
 
+/* Under the fleet's lock. */
+static struct live_node *live_find(const struct fleet *f, int64_t node, size_t *at)
+{
+    for (*at = 0; *at < f->live.n; ++*at)
+        if (((struct live_node *)f->live.items[*at])->id == node)
+            return f->live.items[*at];
+    return NULL;
+}
+
 void live_take(struct fleet *f, int64_t node, const struct jv *sample)
 {
     struct live_node *n = live_read(node, sample);
     pthread_mutex_lock(&f->lock);
-    size_t at = 0;
-    while (at < f->live.n && ((struct live_node *)f->live.items[at])->id != node)
-        at++;
-    struct live_node *old = at < f->live.n ? f->live.items[at] : NULL;
+    size_t at;
+    struct live_node *old = live_find(f, node, &at);
     bool same = same_cards(old, n);
     pthread_mutex_unlock(&f->lock);
     n->known = same;
@@ -147,14 +154,16 @@ void live_take(struct fleet *f, int64_t node, const struct jv *sample)
         if (!n->known)
             log_warning("fleet", "the GPUs of node %lld: %s", (long long)node, e.text);
     }
+    /* looked up again: a node that came back has its old link's worker for a moment, too */
     pthread_mutex_lock(&f->lock);
+    old = live_find(f, node, &at);
     if (old != NULL)
         f->live.items[at] = n;
     else
         vec_push(&f->live, n);
     pthread_mutex_unlock(&f->lock);
     if (old != NULL)
-        live_destroy(old); /* samples of one node come from one worker: nobody else reads it */
+        live_destroy(old);
 }
 
 void live_forget(struct fleet *f, int64_t node)
