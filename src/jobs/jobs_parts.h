@@ -24,6 +24,8 @@ enum { GRACE_DEFAULT_S = 10, UNREACHABLE_AFTER_US = 15 * 1000000 };
 
 /* schedule.c */
 void *scheduler_main(void *ctx);
+/* Places what can be placed now; what scheduler_main() does when it wakes. */
+void jobs_schedule(struct jobs *jobs);
 /* The message that starts an attempt; lives in the arena. */
 const char *start_message(const struct jobs *jobs, const struct job *j, const struct attempt *at,
                           const int64_t *indexes, const char *const *uuids, size_t n,

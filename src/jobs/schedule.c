@@ -15,7 +15,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { PASS_JOBS = 1000 };
+enum { PASS_JOBS = 1000, PASS_PAGES = 4 };
 
 /* ---- messages to agents ---- */
 
@@ -291,20 +291,29 @@ static int commit_placed(struct tx *tx, struct jobs *jobs, struct job *j, const 
     return OK;
 }
 
-static int pass_tx(struct tx *tx, void *ctx, struct err *e)
+/* A part of the queue, in its order. */
+struct page {
+    int64_t after_key, after_id;
+    int64_t gpus_max; /* who wants more is left out: it waits whatever comes */
+    size_t n, placed;
+};
+
+static int pass_page(struct tx *tx, struct jobs *jobs, struct picture *p, struct page *page,
+                     struct err *e)
 {
-    struct pass *pass = ctx;
     struct arena *a = tx_arena(tx);
     struct list queue;
-    pass->again = false;
     int rc = record_list(tx, &job_record,
-                         "WHERE state = 'queued' AND provider = 'local'"
-                         " ORDER BY order_key, id LIMIT ?1",
-                         ARGS(v_int(PASS_JOBS)), a, &queue, e);
+                         "WHERE state = 'queued' AND provider = 'local' AND gpus <= ?1 AND"
+                         " (order_key > ?2 OR (order_key = ?2 AND id > ?3))"
+                         " ORDER BY order_key, id LIMIT ?4",
+                         ARGS(v_int(page->gpus_max), v_int(page->after_key), v_int(page->after_id),
+                              v_int(PASS_JOBS)),
+                         a, &queue, e);
+    page->n = queue.n;
+    if (rc == OK && queue.n > 0 && p->nodes == NULL)
+        rc = take_picture(tx, jobs, p, a, e);
     if (rc != OK || queue.n == 0)
-        return rc;
-    struct picture p = {0};
-    if ((rc = take_picture(tx, pass->jobs, &p, a, e)) != OK)
         return rc;
     struct job *j = queue.items;
     struct place_request *r = arena_alloc(a, queue.n * sizeof(*r));
@@ -320,20 +329,64 @@ static int pass_tx(struct tx *tx, void *ctx, struct err *e)
                                       .memory_mib = j[i].memory_mib != INT_NULL ? j[i].memory_mib
                                                                                 : 0};
     }
-    placement_decide(p.nodes, p.n_nodes, r, queue.n, d);
-    size_t placed = 0;
+    placement_decide(p->nodes, p->n_nodes, r, queue.n, d);
+    page->after_key = j[queue.n - 1].order_key;
+    page->after_id = j[queue.n - 1].id;
     for (size_t i = 0; i < queue.n && rc == OK; i++) {
         if (d[i].outcome == PLACED) {
-            placed++;
-            rc = commit_placed(tx, pass->jobs, &j[i], &p, &d[i], a, e);
+            page->placed++;
+            rc = commit_placed(tx, jobs, &j[i], p, &d[i], a, e);
         } else if (!str_eq(j[i].reason, d[i].reason)) {
             /* no event: a reason is what a page shows now, not something that happened */
             rc = tx_exec(tx, "UPDATE jobs SET reason = ?1 WHERE id = ?2 AND state = 'queued'",
                          ARGS(v_text(d[i].reason), v_int(j[i].id)), NULL, e);
         }
     }
-    pass->again = placed > 0 && queue.n == PASS_JOBS;
     return rc;
+}
+
+/* The most GPUs that one node still has for those further back. */
+static int64_t most_left(const struct picture *p)
+{
+    int64_t most = 0;
+    for (size_t i = 0; i < p->n_nodes; i++) {
+        int64_t left = 0;
+        for (size_t k = 0; p->nodes[i].usable && k < p->nodes[i].n_gpus; k++) {
+            const struct place_gpu *g = &p->nodes[i].gpus[k];
+            left += g->usable && g->free_milli == 1000 && g->held_by == NULL;
+        }
+        most = left > most ? left : most;
+    }
+    return most;
+}
+
+/* A thousand that wait in front must not hide who could run behind them, so the queue is read on
+ * for those that what is left could do for; for the rest the front alone is looked at. */
+static int pass_tx(struct tx *tx, void *ctx, struct err *e)
+{
+    struct pass *pass = ctx;
+    struct picture p = {0};
+    struct page page = {.after_key = INT64_MIN, .gpus_max = INT64_MAX};
+    int rc = OK;
+    for (int i = 0; i < PASS_PAGES && rc == OK && (i == 0 || page.n == PASS_JOBS); i++) {
+        if (i > 0)
+            page.gpus_max = most_left(&p);
+        rc = pass_page(tx, pass->jobs, &p, &page, e);
+    }
+    pass->again = page.placed > 0 && page.n == PASS_JOBS;
+    return rc;
+}
+
+void jobs_schedule(struct jobs *jobs)
+{
+    struct pass pass = {jobs, false};
+    do {
+        struct err e = {0};
+        if (store_tx(house_store(jobs->house), pass_tx, &pass, &e) != OK) {
+            log_warning("jobs", "a scheduling pass failed and will be made again: %s", e.text);
+            break;
+        }
+    } while (pass.again && !house_stopping(jobs->house));
 }
 
 void *scheduler_main(void *ctx)
@@ -350,14 +403,8 @@ void *scheduler_main(void *ctx)
         jobs->due = false;
         bool stop = jobs->stop;
         pthread_mutex_unlock(&jobs->lock);
-        struct pass pass = {jobs, false};
-        do {
-            struct err e = {0};
-            if (!stop && store_tx(house_store(jobs->house), pass_tx, &pass, &e) != OK) {
-                log_warning("jobs", "a scheduling pass failed and will be made again: %s", e.text);
-                break;
-            }
-        } while (pass.again && !house_stopping(jobs->house));
+        if (!stop)
+            jobs_schedule(jobs);
         pthread_mutex_lock(&jobs->lock);
     }
     pthread_mutex_unlock(&jobs->lock);
