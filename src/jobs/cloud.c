@@ -20,6 +20,8 @@ struct cloud_job {
     char external_id[64];
     struct provider_status status;
     int64_t attempt;
+    bool taken; /* the hand-over is written down */
+    bool late;  /* over its time limit: the machine must be given back */
 };
 
 static int cloud_log(struct jobs *jobs, int64_t attempt, const char *line, struct err *e)
@@ -41,9 +43,11 @@ static int hand_over_tx(struct tx *tx, void *ctx, struct err *e)
     struct cloud_job *c = ctx;
     struct arena *a = tx_arena(tx);
     struct job j;
+    c->taken = false;
     int rc = job_get(tx, c->job.id, a, &j, e);
     if (rc != OK || j.state != JOB_QUEUED)
         return rc;
+    c->taken = true;
     j.external_id = c->external_id;
     j.attempt++;
     j.simulated = c->ops->simulated;
@@ -84,6 +88,7 @@ static int follow_tx(struct tx *tx, void *ctx, struct err *e)
     }
     bool late = !over && j.time_limit_s != INT_NULL && j.started_at != 0 &&
                 now_us() - j.started_at > j.time_limit_s * US_PER_S;
+    c->late = late;
     if (!over && !late && j.state != JOB_CANCELLING)
         return OK;
     struct attempt at;
@@ -144,14 +149,24 @@ static void cloud_one(struct cloud_job *c)
         rc = c->ops->submit(&c->call, c->external_id, &e);
         if (rc == OK)
             rc = store_tx(house_store(h), hand_over_tx, c, &e);
-        if (rc == OK)
+        if (rc == OK && c->taken) {
             simulated_log(c, "simulated: no machine was rented, the command does not run", false);
+        } else if (c->external_id[0] != '\0') {
+            /* cancelled meanwhile, or not written down: nobody would end the machine later */
+            struct err again = {0};
+            c->call.external_id = c->external_id;
+            if (c->ops->cancel(&c->call, &again) != OK)
+                log_error("jobs", "job j-%lld: %s may still run at %s: %s", (long long)c->job.id,
+                          c->external_id, c->job.provider, again.text);
+        }
     } else {
         rc = c->job.state == JOB_CANCELLING ? c->ops->cancel(&c->call, &e) : OK;
         if (rc == OK)
             rc = c->ops->poll(&c->call, &c->status, &e);
         if (rc == OK)
             rc = store_tx(house_store(h), follow_tx, c, &e);
+        if (rc == OK && c->late)
+            rc = c->ops->cancel(&c->call, &e);
         if (rc == OK && c->status.state >= PROVIDER_COMPLETED)
             simulated_log(c,
                           c->status.state == PROVIDER_COMPLETED ? "simulated: completed"
