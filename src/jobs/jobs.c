@@ -332,7 +332,7 @@ static const char *name_from_command(const struct texts *command, struct arena *
     const char *first = command->n > 0 ? command->items[0] : "job";
     const char *slash = strrchr(first, '/');
     first = slash != NULL && slash[1] != '\0' ? slash + 1 : first;
-    return arena_printf(a, "%.60s", *first != '\0' ? first : "job");
+    return *first != '\0' ? arena_strndup(a, first, utf8_fit(first, 60)) : "job";
 }
 
 static int64_t wanted(int64_t v)

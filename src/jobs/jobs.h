@@ -174,7 +174,7 @@ enum job_event {
     JOB_EV_WITHDRAW, /* asked for while nothing runs */
     JOB_EV_STOPPED,  /* its processes are gone after a cancel */
     JOB_EV_UNREACHABLE,
-    JOB_EV_BACK, /* its node answers again */
+    JOB_EV_BACK, /* its node answers again, and it has not begun there yet */
     JOB_EVENTS
 };
 extern const struct machine job_machine;

@@ -130,7 +130,8 @@ static int report_ended(struct tx *tx, struct jobs *jobs, struct attempt *at, co
     at->exit_code = int_or_null(exit, "code");
     at->signal = int_or_null(exit, "signal");
     const char *detail = jv_get_text(exit, "detail");
-    at->detail = detail != NULL && *detail != '\0' ? arena_printf(a, "%.500s", detail) : NULL;
+    at->detail = detail != NULL && *detail != '\0' ? arena_strndup(a, detail, utf8_fit(detail, 500))
+                                                   : NULL;
     at->cpu_us = int_or_null(exit, "cpu_us");
     at->max_rss_kib = int_or_null(exit, "max_rss_kib");
     int64_t started = jv_get_int(r, "started_at", 0), ended = jv_get_int(r, "ended_at", 0);
@@ -144,6 +145,12 @@ static int report_ended(struct tx *tx, struct jobs *jobs, struct attempt *at, co
     if (rc != OK || job_ended(j.state))
         return rc;
     return job_attempt_ended(tx, jobs, &j, at, a, e);
+}
+
+static void send_forget(struct tx *tx, struct jobs *jobs, int64_t node, int64_t id)
+{
+    char *json = arena_printf(tx_arena(tx), "{\"type\":\"forget\",\"id\":%lld}", (long long)id);
+    send_after_commit(tx, jobs, node, json, strlen(json));
 }
 
 static int report_one(struct tx *tx, struct jobs *jobs, int64_t node, const struct jv *r,
@@ -165,13 +172,18 @@ static int report_one(struct tx *tx, struct jobs *jobs, int64_t node, const stru
         if (!ended) {
             send_stop(tx, jobs, node, id, "cancelled", 0);
         } else {
-            char *json = arena_printf(a, "{\"type\":\"forget\",\"id\":%lld}", (long long)id);
-            send_after_commit(tx, jobs, node, json, strlen(json));
+            send_forget(tx, jobs, node, id);
         }
         return OK;
     }
-    if (at.state == ATTEMPT_ENDED)
+    if (at.state == ATTEMPT_ENDED) {
+        /* said again because our answer was lost on the way, or by a process that we gave up */
+        if (!ended)
+            send_stop(tx, jobs, node, id, "cancelled", 0);
+        else if (at.closed)
+            send_forget(tx, jobs, node, id);
         return OK;
+    }
     if (ended)
         return report_ended(tx, jobs, &at, r, a, e);
     bool running = strcmp(state, "running") == 0;
@@ -187,10 +199,13 @@ static int report_one(struct tx *tx, struct jobs *jobs, int64_t node, const stru
     struct job j;
     if ((rc = job_get(tx, at.job_id, a, &j, e)) != OK)
         return rc;
+    running = at.state == ATTEMPT_RUNNING; /* also when an older word of it comes late */
     if (running && (j.state == JOB_STARTING || j.state == JOB_UNKNOWN)) {
         if (at.started_at != 0)
             j.started_at = at.started_at;
         rc = job_step(tx, &j, JOB_EV_STARTED, "agent", NULL, a, e);
+    } else if (j.state == JOB_UNKNOWN) {
+        rc = job_step(tx, &j, JOB_EV_BACK, "agent", "its node answers again", a, e);
     }
     if (rc == OK && j.state == JOB_CANCELLING)
         send_stop(tx, jobs, node, at.id, "cancelled", j.grace_s * US_PER_S);
@@ -230,6 +245,8 @@ static int missing_ones(struct tx *tx, const struct report_batch *b, struct err 
                 rc = start_message_of(tx, b->jobs, at, a, &json, &len, e);
                 if (rc == OK)
                     send_after_commit(tx, b->jobs, b->node, json, len);
+                if (rc == OK && j.state == JOB_UNKNOWN)
+                    rc = job_step(tx, &j, JOB_EV_BACK, "agent", "its node answers again", a, e);
                 continue;
             }
         } else if (at->state == ATTEMPT_ENDED || b->more) {
@@ -255,6 +272,8 @@ static int reports_tx(struct tx *tx, void *ctx, struct err *e)
 {
     const struct report_batch *b = ctx;
     int rc = OK;
+    if (b->all != NULL) /* the end of an older link may have been told after this hello */
+        rc = node_set_state(tx, b->node, NODE_ONLINE, "its agent answers", e);
     for (size_t i = 0; i < b->n && rc == OK; i++)
         rc = report_one(tx, b->jobs, b->node, b->items[i], e);
     if (rc == OK && b->all != NULL)
@@ -305,22 +324,23 @@ static void on_online(void *ctx, int64_t node, const struct jv *hello)
 }
 
 struct offline_call {
+    struct jobs *jobs;
     int64_t node;
 };
 
 static int offline_tx(struct tx *tx, void *ctx, struct err *e)
 {
-    return node_set_state(tx, ((struct offline_call *)ctx)->node, NODE_OFFLINE,
-                          "its agent's link is down", e);
+    struct offline_call *c = ctx;
+    if (fleet_connected(c->jobs->fleet, c->node))
+        return OK; /* it is back already; asked here, because a hello is written in order with us */
+    return node_set_state(tx, c->node, NODE_OFFLINE, "its agent's link is down", e);
 }
 
 static void on_offline(void *ctx, int64_t node)
 {
     struct jobs *jobs = ctx;
-    struct offline_call c = {node};
+    struct offline_call c = {jobs, node};
     struct err e = {0};
-    if (fleet_connected(jobs->fleet, node))
-        return; /* it is back already */
     if (store_tx(house_store(jobs->house), offline_tx, &c, &e) != OK)
         log_warning("jobs", "node %lld went away: %s", (long long)node, e.text);
 }
