@@ -161,7 +161,7 @@ static int64_t node_up(const char *name, int gpus, const char *attempts)
     live_take(t.jobs->fleet, c.node, sample);
     jv_free(sample);
     fleet_refresh(t.jobs->fleet);
-    struct jv *list = json("%s", attempts);
+    struct jv *list = json("{\"attempts\":%s}", attempts);
     jobs_link_ops.online(t.jobs, c.node, list);
     jv_free(list);
     return c.node;
