@@ -1,6 +1,8 @@
 /* jansson, wrapped: the only file that includes it for the server. */
 #include "io/json_in.h"
 
+#include "base/json.h"
+
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
@@ -100,12 +102,60 @@ const void *jv_next(const struct jv *object, const void *it, const char **name,
     return at;
 }
 
+/* Not jansson's own: that prints 0.1 as 0.10000000000000001. Depth is bounded by the parser. */
+static void dump(const json_t *v, struct buf *b)
+{
+    struct json scalar = json_to(b);
+    const char *sep = "";
+    char text[32];
+    switch (v != NULL ? json_typeof(v) : JSON_NULL) {
+    case JSON_OBJECT: {
+        json_t *o = (json_t *)(uintptr_t)v;
+        buf_addc(b, '{');
+        for (void *it = json_object_iter(o); it != NULL; it = json_object_iter_next(o, it)) {
+            struct json name = json_to(b);
+            buf_adds(b, sep);
+            json_text(&name, json_object_iter_key(it));
+            buf_addc(b, ':');
+            dump(json_object_iter_value(it), b);
+            sep = ",";
+        }
+        buf_addc(b, '}');
+        return;
+    }
+    case JSON_ARRAY:
+        buf_addc(b, '[');
+        for (size_t i = 0; i < json_array_size(v); i++) {
+            buf_adds(b, sep);
+            dump(json_array_get(v, i), b);
+            sep = ",";
+        }
+        buf_addc(b, ']');
+        return;
+    case JSON_STRING:
+        json_textn(&scalar, json_string_value(v), json_string_length(v));
+        return;
+    case JSON_INTEGER:
+        buf_printf(b, "%lld", (long long)json_integer_value(v));
+        return;
+    case JSON_REAL:
+        buf_adds(b, json_real_text(json_real_value(v), text));
+        return;
+    case JSON_TRUE:
+    case JSON_FALSE:
+        buf_adds(b, json_is_true(v) ? "true" : "false");
+        return;
+    case JSON_NULL:
+        break;
+    }
+    buf_adds(b, "null");
+}
+
 char *jv_dump(const struct jv *v, struct arena *a)
 {
-    char *text = json_dumps(IN(v), JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
-    char *copy = arena_strdup(a, text != NULL ? text : "null");
-    free(text);
-    return copy;
+    AUTO(buf) struct buf b = {0};
+    dump(IN(v), &b);
+    return arena_strdup(a, buf_str(&b));
 }
 
 const char *jv_get_text(const struct jv *object, const char *name)
