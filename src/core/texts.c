@@ -32,7 +32,6 @@ const struct err_text core_texts[] = {
     {"JSON decode error", "JSON 解析错误"},
     {"There is no such field", "没有这个字段"},
     {"Input should be %s", "应为 %s"},
-    {"Input should be one of the listed words", "应为所列词语之一"},
     {"Input should be a valid string", "应为字符串"},
     {"Input should be a valid integer", "应为整数"},
     {"Input should be a valid integer, unable to parse string as an integer",
@@ -54,7 +53,8 @@ const struct err_text core_texts[] = {
     {"String should have at most %lld characters", "最多只能有 %lld 个字符"},
     {"Value error, an id looks like %s-17", "编号的格式为 %s-17"},
     {"Value error, not printable text", "不是可显示的文本"},
-    {"Value error, the list should have %lld to %lld items", "列表应有 %lld 到 %lld 项"},
+    {"Value error, the list should have at least %lld items", "列表至少应有 %lld 项"},
+    {"Value error, the list should have at most %lld items", "列表最多只能有 %lld 项"},
     {"value is not a valid email address: it needs one @ and a domain",
      "不是有效的邮箱地址：应含一个 @ 和域名"},
     /* settings */

@@ -5,17 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 
-int view_link(const struct view *v, struct err *e)
+static int link_fields(const struct view *v, struct err *e)
 {
-    if (v == NULL || v->n == 0 || v->fields[0].name != NULL)
-        return OK;
-    if (v->n > 64)
-        return err_set(e, ERR_INTERNAL, "view %s has more than 64 fields", v->name);
-    memcpy(v->fields, v->raw, v->n * sizeof(*v->fields));
     for (size_t i = 0; i < v->n; i++) {
         struct field *f = &v->fields[i];
-        if (f->of != NULL && view_link(f->of, e) != OK)
-            return e->kind;
+        int rc = f->of != NULL ? view_link(f->of, e) : OK;
+        if (rc != OK)
+            return rc;
         if (f->get != NULL || (f->type != T_NONE && f->type != T_ENUM && f->type != T_ID))
             continue;
         if (f->type != T_NONE && (f->names != NULL || f->prefix != NULL))
@@ -40,6 +36,19 @@ int view_link(const struct view *v, struct err *e)
         f->doc = f->doc != NULL ? f->doc : m->doc;
     }
     return OK;
+}
+
+int view_link(const struct view *v, struct err *e)
+{
+    if (v == NULL || v->n == 0 || v->fields[0].name != NULL)
+        return OK;
+    if (v->n > 64)
+        return err_set(e, ERR_INTERNAL, "view %s has more than 64 fields", v->name);
+    memcpy(v->fields, v->raw, v->n * sizeof(*v->fields));
+    int rc = link_fields(v, e);
+    if (rc != OK)
+        v->fields[0].name = NULL; /* so that asking again fails again */
+    return rc;
 }
 
 /* ---- output ---- */
@@ -187,7 +196,7 @@ static void schema_bounds(struct json *j, const struct field *f, const char *lea
     if (f->min == 0 && f->max == 0)
         return;
     json_kint(j, least, f->min);
-    if (f->max > f->min)
+    if (f->max >= f->min)
         json_kint(j, most, f->max);
 }
 
@@ -208,7 +217,7 @@ static void schema_field(struct json *j, const struct field *f, bool input)
         return;
     }
     if (f->of != NULL && f->type != T_LIST) {
-        if (!null && !(f->flags & F_POINTER)) {
+        if (!null && (input || !(f->flags & F_POINTER))) {
             schema_ref(j, f->of, input);
             return;
         }
@@ -282,7 +291,7 @@ static void schema_field(struct json *j, const struct field *f, bool input)
         json_raw((json_key(j, "additionalProperties"), j), "{\"type\":\"string\"}");
         break;
     case T_LIST:
-        schema_type(j, "array", false);
+        schema_type(j, "array", null && input);
         json_key(j, "items");
         schema_ref(j, f->of, input);
         schema_bounds(j, f, "minItems", "maxItems");

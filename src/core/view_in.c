@@ -101,12 +101,26 @@ static bool bounds_int(struct parse *p, const struct field *f, int64_t v, const 
                   "Input should be greater than or equal to %lld", (long long)f->min);
         return false;
     }
-    if (f->max > f->min && v > f->max) {
+    if (f->max >= f->min && v > f->max) {
         issue_add(p->is, "less_than_equal", input, ctx_int(p->a, "le", f->max),
                   "Input should be less than or equal to %lld", (long long)f->max);
         return false;
     }
     return true;
+}
+
+static bool bounds_real(struct parse *p, const struct field *f, double v, const char *input)
+{
+    bool low = v < (double)f->min, high = f->max >= f->min && v > (double)f->max;
+    if (!has_bounds(f) || (!low && !high))
+        return true;
+    int64_t bound = low ? f->min : f->max;
+    issue_add(p->is, low ? "greater_than_equal" : "less_than_equal", input,
+              ctx_int(p->a, low ? "ge" : "le", bound),
+              low ? "Input should be greater than or equal to %lld"
+                  : "Input should be less than or equal to %lld",
+              (long long)bound);
+    return false;
 }
 
 static bool bounds_text(struct parse *p, const struct field *f, const char *s, size_t n,
@@ -126,7 +140,7 @@ static bool bounds_text(struct parse *p, const struct field *f, const char *s, s
                   (long long)f->min);
         return false;
     }
-    if (f->max > f->min && (int64_t)chars > f->max) {
+    if (f->max >= f->min && (int64_t)chars > f->max) {
         issue_add(p->is, "string_too_long", input, ctx_int(p->a, "max_length", f->max),
                   f->max == 1 ? "String should have at most %lld character"
                               : "String should have at most %lld characters",
@@ -156,6 +170,14 @@ static bool email_ok(const char *s)
 }
 
 static bool parse_object(struct parse *p, const struct view *v, const struct jv *in, void *out);
+
+static bool not_listed(struct parse *p, const struct field *f, const char *input)
+{
+    const char *words = expected(f->names, p->a);
+    issue_add(p->is, "enum", input, arena_printf(p->a, "{\"expected\":%s}", quote(p->a, words)),
+              "Input should be %s", words);
+    return false;
+}
 
 static bool text_value(struct parse *p, const struct field *f, const char *s, size_t n,
                        const char *input, void *at)
@@ -207,9 +229,21 @@ static bool text_value(struct parse *p, const struct field *f, const char *s, si
             *(int *)at = i;
             return true;
         }
-    const char *words = expected(f->names, p->a);
-    issue_add(p->is, "enum", input, arena_printf(p->a, "{\"expected\":%s}", quote(p->a, words)),
-              "Input should be %s", words);
+    return not_listed(p, f, input);
+}
+
+static bool bounds_list(struct parse *p, const struct field *f, const struct jv *in)
+{
+    int64_t n = (int64_t)jv_len(in);
+    bool low = n < f->min, high = f->max >= f->min && n > f->max;
+    if (!has_bounds(f) || (!low && !high))
+        return true;
+    if (low)
+        issue_add(p->is, "value_error", jv_dump(in, p->a), NULL,
+                  "Value error, the list should have at least %lld items", (long long)f->min);
+    else
+        issue_add(p->is, "value_error", jv_dump(in, p->a), NULL,
+                  "Value error, the list should have at most %lld items", (long long)f->max);
     return false;
 }
 
@@ -217,12 +251,8 @@ static bool parse_texts(struct parse *p, const struct field *f, const struct jv 
 {
     size_t n = jv_len(in);
     struct texts t = {.n = n, .items = arena_alloc(p->a, (n + 1) * sizeof(*t.items))};
-    if (has_bounds(f) && ((int64_t)n < f->min || (f->max > f->min && (int64_t)n > f->max))) {
-        issue_add(p->is, "value_error", NULL, NULL,
-                  "Value error, the list should have %lld to %lld items", (long long)f->min,
-                  (long long)(f->max > f->min ? f->max : INT64_MAX));
+    if (!bounds_list(p, f, in))
         return false;
-    }
     bool ok = true;
     for (size_t i = 0; i < n; i++) {
         size_t len;
@@ -234,7 +264,7 @@ static bool parse_texts(struct parse *p, const struct field *f, const struct jv 
             ok = false;
         } else {
             struct field plain = {.type = T_TEXT};
-            ok = text_value(p, &plain, s, len, "null", &t.items[i]) && ok;
+            ok = text_value(p, &plain, s, len, jv_dump(jv_at(in, i), p->a), &t.items[i]) && ok;
         }
         issues_leave(p->is);
     }
@@ -263,7 +293,7 @@ static bool parse_textmap(struct parse *p, const struct field *f, const struct j
         } else {
             struct field plain = {.type = T_TEXT};
             m.keys[m.n] = arena_strdup(p->a, name);
-            ok = text_value(p, &plain, s, len, "null", &m.values[m.n++]) && ok;
+            ok = text_value(p, &plain, s, len, jv_dump(value, p->a), &m.values[m.n++]) && ok;
         }
         issues_leave(p->is);
     }
@@ -275,12 +305,8 @@ static bool parse_textmap(struct parse *p, const struct field *f, const struct j
 static bool parse_list(struct parse *p, const struct field *f, const struct jv *in, void *at)
 {
     size_t n = jv_len(in);
-    if (has_bounds(f) && ((int64_t)n < f->min || (f->max > f->min && (int64_t)n > f->max))) {
-        issue_add(p->is, "value_error", NULL, NULL,
-                  "Value error, the list should have %lld to %lld items", (long long)f->min,
-                  (long long)f->max);
+    if (!bounds_list(p, f, in))
         return false;
-    }
     struct list l = {.n = n, .items = arena_alloc(p->a, n * f->of->size + 1)};
     bool ok = true;
     for (size_t i = 0; i < n; i++) {
@@ -354,18 +380,14 @@ static bool parse_value(struct parse *p, const struct field *f, const struct jv 
         double v;
         if (kind == JV_INT || kind == JV_REAL) {
             v = jv_real(in);
-        } else if (!lax_text || !str_real(s, &v)) {
+        } else if (!lax_text) {
             return wrong_type(p, in, "float_parsing", "Input should be a valid number");
+        } else if (!str_real(s, &v)) {
+            return wrong_type(p, in, "float_parsing",
+                              "Input should be a valid number, unable to parse string as a number");
         }
-        if (has_bounds(f) && (v < (double)f->min || (f->max > f->min && v > (double)f->max))) {
-            bool low = v < (double)f->min;
-            issue_add(p->is, low ? "greater_than_equal" : "less_than_equal", jv_dump(in, p->a),
-                      ctx_int(p->a, low ? "ge" : "le", low ? f->min : f->max),
-                      low ? "Input should be greater than or equal to %lld"
-                          : "Input should be less than or equal to %lld",
-                      (long long)(low ? f->min : f->max));
+        if (!bounds_real(p, f, v, jv_dump(in, p->a)))
             return false;
-        }
         *(double *)at = v;
         return true;
     }
@@ -373,10 +395,10 @@ static bool parse_value(struct parse *p, const struct field *f, const struct jv 
     case T_UUID:
     case T_TIME:
     case T_ENUM:
+        if (s == NULL && f->type == T_ENUM)
+            return not_listed(p, f, jv_dump(in, p->a));
         if (s == NULL)
-            return wrong_type(p, in, f->type == T_ENUM ? "enum" : "string_type",
-                              f->type == T_ENUM ? "Input should be one of the listed words"
-                                                : "Input should be a valid string");
+            return wrong_type(p, in, "string_type", "Input should be a valid string");
         return text_value(p, f, s, n, jv_dump(in, p->a), at);
     case T_JSON:
         if (kind != JV_OBJECT)
@@ -520,13 +542,18 @@ static bool pair_value(struct parse *p, const struct field *f, const char *s, vo
             return true;
         }
         return text_value(p, f, s, strlen(s), input, at);
-    case T_REAL:
-        if (!str_real(s, at)) {
+    case T_REAL: {
+        double v;
+        if (!str_real(s, &v)) {
             issue_add(p->is, "float_parsing", input, NULL,
                       "Input should be a valid number, unable to parse string as a number");
             return false;
         }
+        if (!bounds_real(p, f, v, input))
+            return false;
+        *(double *)at = v;
         return true;
+    }
     case T_BOOL: {
         bool yes = str_eq_nocase(s, "true") || strcmp(s, "1") == 0 || str_eq_nocase(s, "yes") ||
                    str_eq_nocase(s, "on");
@@ -551,8 +578,9 @@ static bool pair_value(struct parse *p, const struct field *f, const char *s, vo
         size_t k = t->n;
         for (const char *c = s;; c++) {
             size_t len = strcspn(c, ",");
-            if (len > 0)
-                items[k++] = arena_strndup(p->a, c, len);
+            struct field plain = {.type = T_TEXT};
+            if (len > 0 && !text_value(p, &plain, c, len, input, &items[k++]))
+                return false;
             c += len;
             if (*c == '\0')
                 break;
@@ -589,7 +617,9 @@ bool view_parse_pairs(const struct view *v, const struct pair *pairs, size_t n, 
             if (last == n)
                 *(struct texts *)at = (struct texts){0};
             last = k;
-            pair_value(&p, f, pairs[k].value, at);
+            issues_enter(is, f->name, 0);
+            ok = pair_value(&p, f, pairs[k].value, at) && ok;
+            issues_leave(is);
         }
         if (last == n) {
             if (!(f->flags & F_REQUIRED))
