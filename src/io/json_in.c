@@ -1,13 +1,14 @@
 /* jansson, wrapped: the only file that includes it for the server. */
 #include "io/json_in.h"
 
-#include "base/json.h"
-
 #include <jansson.h>
-#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define IN(v) ((const json_t *)(v))
+
+/* Of base/json.h, whose other names are also jansson's. */
+const char *json_real_text(double v, char to[32]);
 
 int jv_parse(const char *text, size_t n, struct jv **out, size_t *at, struct err *e)
 {
@@ -103,9 +104,15 @@ const void *jv_next(const struct jv *object, const void *it, const char **name,
 }
 
 /* Not jansson's own: that prints 0.1 as 0.10000000000000001. Depth is bounded by the parser. */
+static void dump_text(const json_t *v, struct buf *b)
+{
+    char *quoted = json_dumps(v, JSON_ENCODE_ANY);
+    buf_adds(b, quoted != NULL ? quoted : "null");
+    free(quoted);
+}
+
 static void dump(const json_t *v, struct buf *b)
 {
-    struct json scalar = json_to(b);
     const char *sep = "";
     char text[32];
     switch (v != NULL ? json_typeof(v) : JSON_NULL) {
@@ -113,9 +120,10 @@ static void dump(const json_t *v, struct buf *b)
         json_t *o = (json_t *)(uintptr_t)v;
         buf_addc(b, '{');
         for (void *it = json_object_iter(o); it != NULL; it = json_object_iter_next(o, it)) {
-            struct json name = json_to(b);
+            json_t *name = json_string(json_object_iter_key(it));
             buf_adds(b, sep);
-            json_text(&name, json_object_iter_key(it));
+            dump_text(name, b);
+            json_decref(name);
             buf_addc(b, ':');
             dump(json_object_iter_value(it), b);
             sep = ",";
@@ -133,7 +141,7 @@ static void dump(const json_t *v, struct buf *b)
         buf_addc(b, ']');
         return;
     case JSON_STRING:
-        json_textn(&scalar, json_string_value(v), json_string_length(v));
+        dump_text(v, b);
         return;
     case JSON_INTEGER:
         buf_printf(b, "%lld", (long long)json_integer_value(v));
