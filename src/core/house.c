@@ -162,9 +162,12 @@ int house_start(struct house *h, struct err *e)
     h->bus = bus_create(h);
     for (size_t i = 0; h->modules[i] != NULL; i++) {
         const struct module *m = h->modules[i];
-        if (m->start != NULL && (rc = m->start(h, &h->states[i], e)) != OK)
+        if (m->start != NULL)
+            rc = m->start(h, &h->states[i], e);
+        if (rc == OK || h->states[i] != NULL)
+            h->started = i + 1; /* a half-started one is stopped too */
+        if (rc != OK)
             return err_wrap(e, "starting %s", m->name);
-        h->started = i + 1;
     }
     bus_start(h->bus);
     duties_start(h);
