@@ -69,7 +69,8 @@ bool limit_take(struct limits *l, const char *key, int64_t per_minute, struct li
     out->limit = per_minute;
     out->remaining = left > 0 ? left : 0;
     out->reset_at_s = (minute + 1) * 60;
-    /* while the last minute still weighs, its weight falls every second */
-    out->retry_after_s = ok ? 0 : before_weighs ? 1 : (int)(60 - into);
+    /* while the last minute still weighs, its weight falls every second; a minute that was used up
+     * weighs whole at the first second of the next */
+    out->retry_after_s = ok ? 0 : before_weighs ? 1 : (int)(61 - into);
     return ok;
 }
