@@ -224,6 +224,7 @@ static void *bus_main(void *ctx)
 {
     struct bus *b = ctx;
     struct arena arena = {0};
+    bool retry = false; /* a read failed: what it missed must not wait for the next event */
     pthread_mutex_lock(&b->lock);
     while (!b->stop) {
         if (!b->due) {
@@ -240,14 +241,16 @@ static void *bus_main(void *ctx)
         bool woken = b->due;
         b->due = false;
         pthread_mutex_unlock(&b->lock);
-        if (woken || store_kind(house_store(b->house)) == STORE_POSTGRES) {
+        if (woken || retry || store_kind(house_store(b->house)) == STORE_POSTGRES) {
             struct bus_read r = {b, &arena, {0}};
             struct err e = {0};
+            retry = false;
             do {
                 arena_reset(&arena);
                 r.events = (struct list){0};
                 if (store_read(house_store(b->house), bus_read_tx, &r, &e) != OK) {
                     log_warning("events", "reading the log: %s", e.text);
+                    retry = true;
                     break;
                 }
                 const struct event *ev = r.events.items;
