@@ -375,6 +375,7 @@ struct life { /* what the stages hand on; http_user() of the request */
     struct request q;
     struct route_match match;
     struct err e;
+    size_t headers; /* of the answer before the handler added its own */
     int64_t idem_hash;
     const char *idem_key;
 };
@@ -457,7 +458,7 @@ static int run_in_tx(struct tx *tx, void *ctx, struct err *e)
     struct request *q = ctx;
     struct life *l = life_of(q);
     err_lang_set(q->lang);
-    size_t headers = q->n_headers;
+    q->n_headers = l->headers; /* it may run again after a commit that failed */
     buf_reset(&q->out);
     q->issues.n = 0;
     q->status = 0;
@@ -481,8 +482,6 @@ static int run_in_tx(struct tx *tx, void *ctx, struct err *e)
             q->router->audit != NULL)
             rc = q->router->audit(tx, q, "ok", e);
     }
-    if (rc != OK)
-        q->n_headers = headers;
     err_lang_set(LANG_EN);
     return rc;
 }
@@ -530,18 +529,24 @@ static void tx_done(void *ctx, const struct err *e)
 {
     struct request *q = ctx;
     err_lang_set(q->lang);
-    if (e->kind == OK)
+    if (e->kind == OK) {
         request_send(q);
-    else
+    } else {
+        q->n_headers = life_of(q)->headers;
         fail(q, e);
+    }
     err_lang_set(LANG_EN);
 }
 
-static int64_t body_hash(const char *p, size_t n)
+/* What a repeated key must repeat: the target too, for the path of a change names what it hits. */
+static int64_t request_hash(const char *target, const char *body, size_t n)
 {
     uint64_t h = 1469598103934665603ULL;
+    for (const char *c = target; *c != '\0'; c++)
+        h = (h ^ (unsigned char)*c) * 1099511628211ULL;
+    h *= 1099511628211ULL;
     for (size_t i = 0; i < n; i++)
-        h = (h ^ (unsigned char)p[i]) * 1099511628211ULL;
+        h = (h ^ (unsigned char)body[i]) * 1099511628211ULL;
     return (int64_t)(h >> 1);
 }
 
@@ -559,7 +564,7 @@ static int read_idempotency(struct request *q, struct err *e)
     l->idem_key = key;
     size_t m;
     const char *body = http_body(q->http, &m);
-    l->idem_hash = body_hash(body, m);
+    l->idem_hash = request_hash(http_target(q->http), body, m);
     return OK;
 }
 
@@ -610,11 +615,15 @@ static void request_work(void *ctx)
         handler_fn *fn = q->route->memory != NULL ? q->route->memory : q->route->handle;
         rc = fn(q, NULL, &e);
     } else if (changes(q) || (q->route->flags & ROUTE_WRITE_GET)) {
+        l->headers = q->n_headers;
         store_tx_async(house_store(q->house), run_in_tx, q, tx_done, q);
         err_lang_set(LANG_EN);
         return;
     } else {
+        l->headers = q->n_headers;
         rc = store_read(house_store(q->house), run_in_tx, q, &e);
+        if (rc != OK && rc != REQUEST_TAKEN)
+            q->n_headers = l->headers;
     }
     if (rc == REQUEST_TAKEN) {
         err_lang_set(LANG_EN);
