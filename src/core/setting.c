@@ -252,11 +252,33 @@ static int check_value(const struct setting *s, const char *v, struct err *e)
         }
         return err_set(e, ERR_INVALID, "%s must be one of %s, not \"%s\"", s->name, s->words, v);
     }
+    case SET_LIST: {
+        AUTO(arena) struct arena a = {0};
+        struct texts t;
+        if (v[strspn(v, " \t")] == '[' && texts_read(v, &a, &t, NULL) != OK)
+            return err_set(e, ERR_INVALID, "%s must be a JSON list of texts, or a,b,c, not \"%s\"",
+                           s->name, v);
+        return OK;
+    }
     case SET_TEXT:
-    case SET_LIST:
         break;
     }
     return OK;
+}
+
+/* A word in any case is kept as its row writes it, because rooms compare it so. */
+static void keep_word(struct house *h, const struct setting *s, const char *v)
+{
+    size_t len = strlen(v);
+    for (const char *w = s->words; *w != '\0';) {
+        size_t m = strcspn(w, "|");
+        if (m == len && strncasecmp(w, v, m) == 0 && strncmp(w, v, m) != 0) {
+            AUTO(mem) char *own = mem_printf("%.*s", (int)m, w);
+            value_put(h, s->name, own);
+            return;
+        }
+        w += m + (w[m] == '|');
+    }
 }
 
 static void add_rows(struct house *h, const struct setting *rows, size_t n)
@@ -298,6 +320,8 @@ int settings_read(struct house *h, struct err *e)
         const char *now = setting_text(h, s->name);
         if (now != NULL)
             rc = check_value(s, now, e);
+        if (now != NULL && rc == OK && s->type == SET_WORD)
+            keep_word(h, s, now);
     }
     size_t at = 0;
     void *v;

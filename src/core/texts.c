@@ -63,6 +63,8 @@ const struct err_text core_texts[] = {
     {"%s must be on or off, not \"%s\"", "%s 应为 on 或 off，而不是“%s”"},
     {"%s must be a time such as 30s or 5m, not \"%s\"", "%s 应为时长，如 30s 或 5m，而不是“%s”"},
     {"%s must be one of %s, not \"%s\"", "%s 应为 %s 之一，而不是“%s”"},
+    {"%s must be a JSON list of texts, or a,b,c, not \"%s\"",
+     "%s 应为文本的 JSON 列表或 a,b,c，而不是“%s”"},
     {"cannot make the data folder %s", "无法创建数据目录 %s"},
     {0},
 };
