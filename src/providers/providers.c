@@ -160,7 +160,9 @@ int64_t provider_price_micro(const struct provider *p, const char *gpu_type)
 
 const struct provider_ops *provider_ops_now(const struct house *h, const struct provider *p)
 {
-    bool on = strcasecmp(setting_text(h, "PROVIDER_SIMULATE"), "on") == 0 ||
-              (house_demo(h) && !setting_given(h, "PROVIDER_SIMULATE"));
+    const char *word = setting_text(h, "PROVIDER_SIMULATE");
+    bool demo = house_demo(h) &&
+                (!setting_given(h, "PROVIDER_SIMULATE") || strcmp(word, "auto") == 0);
+    bool on = demo || strcmp(word, "on") == 0;
     return p != NULL && on ? &provider_simulated : NULL;
 }
