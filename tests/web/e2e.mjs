@@ -70,6 +70,12 @@ page.on('console', (message) => {
   if (/status of 401/.test(message.text())) return
   complaints.push(`console: ${message.text()}`)
 })
+let liveLines = 0
+page.on('websocket', (socket) =>
+  socket.on('framereceived', ({ payload }) => {
+    if (String(payload).includes('"job_log"')) liveLines++
+  }),
+)
 const text = (selector) => page.locator(selector).first().innerText({ timeout: 1000 })
 const path = () => new URL(page.url()).pathname + new URL(page.url()).search
 const shot = async (name) => {
@@ -135,6 +141,7 @@ try {
   await shot('job-running')
   await until('it completes, and the page says so by itself', async () => (await state()) === 'completed', 40000)
   await until('the output is whole', async () => /tick 6/.test(await text('[data-testid=log]')))
+  ok(liveLines > 0, 'it came by the live connection', 'no job_log frame was seen')
   await until('one sentence says why', async () => (await text('.sentence')).length > 5)
   await until('the timeline tells the story', async () => (await page.locator('.timeline .event').count()) >= 2)
   await page.keyboard.press('/')
@@ -269,9 +276,18 @@ try {
     await fault('up')
     await until('which heals itself', async () => (await page.locator('.bar.shown').count()) === 0, 40000)
 
+    await fault('down')
+    await page.evaluate(() => history.pushState({}, '', '/jobs?state=active'))
+    await context.route('**/v1/session/refresh', (r) => r.abort())
+    await fault('up')
+    await page.reload()
+    await until('a page that opens while the server is away says so', async () => /cannot be reached/.test(await text('[role=alert]')))
+    await context.unroute('**/v1/session/refresh')
+    await until('and fills itself when it is back', async () => (await page.locator('.rows .job').count()) > 0 && path() === '/jobs?state=active')
+
     await fault('expire-sessions')
     await page.click('nav >> text=Overview')
-    await until('an expired session is renewed silently', async () => (await page.locator('.answer').count()) === 3 && path() === '/')
+    await until('an expired session is renewed silently', async () => (await page.locator('.answer .verdict').count()) === 3 && path() === '/')
     await page.goto(`${base}/jobs?state=ended`)
     await page.locator('.rows').waitFor()
     await fault('end-sessions')

@@ -22,7 +22,7 @@ installHooks({
   accessToken: () => session.accessToken(),
   renew: () => session.renew(),
   ended() {
-    if (session.state !== 'in' || session.via === 'trusted') return
+    if (session.state !== 'in') return
     const to = router.currentRoute.value
     session.forget()
     if (to.name !== 'sign-in') void router.replace({ name: 'sign-in', query: { to: to.fullPath, ended: '1' } })

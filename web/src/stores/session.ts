@@ -59,7 +59,6 @@ async function inTurn<T>(work: () => Promise<T>): Promise<T> {
 export const useSession = defineStore('session', () => {
   const user = ref<User | null>(null)
   const role = ref('')
-  const via = ref<SessionInfo['via'] | null>(null)
   const state = ref<'unknown' | 'in' | 'out'>('unknown')
   let access: string | null = null
   let renewing: Promise<boolean> | null = null
@@ -67,7 +66,7 @@ export const useSession = defineStore('session', () => {
   const isAdmin = computed(() => role.value === 'admin' || role.value === 'administrator')
   const name = computed(() => {
     const u = user.value
-    if (!u) return via.value === 'trusted' || via.value === 'unix' ? 'local' : ''
+    if (!u) return ''
     return [u.first_name, u.last_name].filter(Boolean).join(' ') || u.nickname || u.email
   })
 
@@ -76,7 +75,6 @@ export const useSession = defineStore('session', () => {
     storeToken(session.refresh_token, keep)
     user.value = session.user
     role.value = session.user.role
-    via.value = 'session'
     state.value = 'in'
   }
 
@@ -89,7 +87,6 @@ export const useSession = defineStore('session', () => {
     storeToken(null)
     user.value = null
     role.value = ''
-    via.value = null
     state.value = 'out'
   }
 
@@ -125,7 +122,8 @@ export const useSession = defineStore('session', () => {
     return renewing
   }
 
-  /** At start: from the kept token, else the server may trust this address without one. */
+  /** At start: from the kept token. A server that trusts this address still wants to know who uses
+   * its native API: without a user it is a sign-in that is asked for. */
   async function restore(): Promise<void> {
     if (state.value !== 'unknown') return
     if (storedToken()) {
@@ -137,8 +135,7 @@ export const useSession = defineStore('session', () => {
       const info = (await answer.json()) as SessionInfo
       user.value = info.user
       role.value = info.role
-      via.value = info.via
-      state.value = 'in'
+      state.value = info.user ? 'in' : 'out'
     } catch (error) {
       if (error instanceof ApiError && !error.unreachable) state.value = 'out'
       else throw error
@@ -157,7 +154,6 @@ export const useSession = defineStore('session', () => {
   return {
     user,
     role,
-    via,
     state,
     isAdmin,
     name,
