@@ -38,7 +38,7 @@ unshare --mount --pid --net --fork true 2>/dev/null || skip_all "no mount, pid o
 work=$(mktemp -d "${TMPDIR:-/tmp}/drover-chroot.XXXXXX")
 root=$work/root
 trap 'rm -rf --one-file-system "$work"' EXIT
-mkdir -p "$cache/archives/partial" "$root"
+mkdir -p "$cache/archives/partial" "$cache/npm" "$root"
 
 # --- the base system
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $release" | head -n 1)
@@ -87,18 +87,20 @@ inside() {
     local isolate=
     [ "$network" = outside ] || isolate=--net
     unshare --mount --propagation private --pid --kill-child --fork $isolate bash -euc '
-        root=$1 archives=$2 line=$3
+        root=$1 kept=$2 line=$3
         if [ "$4" = loopback ]; then python3 -c "
 import fcntl, socket, struct
 s = socket.socket(); r = struct.pack(\"16sH14s\", b\"lo\", 1, b\"\")
 fcntl.ioctl(s, 0x8914, r)"; fi
         mount -t proc proc "$root/proc"
-        mount --bind "$archives" "$root/var/cache/apt/archives"
+        mount --bind "$kept/archives" "$root/var/cache/apt/archives"
+        mkdir -p "$root/root/.npm"
+        mount --bind "$kept/npm" "$root/root/.npm"
         exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb \
             ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} \
             ${5:+npm_config_registry="$5"} NODE_EXTRA_CA_CERTS=/usr/local/share/drover-test/trusted.pem \
             chroot "$root" sh -euc "cd /drover; $line"
-    ' inside "$root" "$cache/archives" "$*" "$network" "$registry"
+    ' inside "$root" "$cache" "$*" "$network" "$registry"
 }
 
 # --- 1: what the README asks for, then make build
