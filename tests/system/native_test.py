@@ -103,7 +103,7 @@ def jobs(server, user):
         answer = server.get(f"/v1/jobs/{job['id']}/events?limit=1000")
         require(answer.status == 200, answer)
         items = answer.json["items"]
-        check([e["type"] for e in items] == ["job.created"] + ["job.status.changed"] * 3, items)
+        check([e["type"] for e in items] == ["job.created"] + ["job.status.changed"] * (len(items) - 1), items)
         # a job of a few milliseconds may end before anyone has seen it run
         moves = [e["data"]["to"] for e in items if e["data"]["to"] != "running"]
         check(moves == ["queued", "starting", "completed"], items)
