@@ -115,20 +115,26 @@ static void training_wrap(struct request *q, struct json *j, const struct view *
     training_close(j, q->snapshot_us > 0 ? q->snapshot_us : now_us());
 }
 
+/* [{"field", "message"}, …]: the form that two surfaces share. */
+static void field_messages(struct request *q, struct json *j)
+{
+    json_key(j, "errors");
+    json_open(j, '[');
+    for (int i = 0; i < q->issues.n; i++) {
+        json_open(j, '{');
+        json_ktext(j, "field", issue_field(&q->issues.items[i], q->arena));
+        json_ktext(j, "message", q->issues.items[i].message);
+        json_close(j, '}');
+    }
+    json_close(j, ']');
+}
+
 static void training_error(struct request *q, struct json *j, const struct err *e)
 {
     training_open(j, q->status, e->text);
     if (e->kind == ERR_INVALID && q->issues.n > 0 && q->status == 422) {
         json_open(j, '{');
-        json_key(j, "errors");
-        json_open(j, '[');
-        for (int i = 0; i < q->issues.n; i++) {
-            json_open(j, '{');
-            json_ktext(j, "field", issue_field(&q->issues.items[i], q->arena));
-            json_ktext(j, "message", q->issues.items[i].message);
-            json_close(j, '}');
-        }
-        json_close(j, ']');
+        field_messages(q, j);
         json_close(j, '}');
     } else {
         json_null(j);
@@ -246,15 +252,7 @@ static void baremetal_error(struct request *q, struct json *j, const struct err 
     json_open(j, '{');
     json_ktext(j, "message", e->text);
     if (q->status == 422) {
-        json_key(j, "errors");
-        json_open(j, '[');
-        for (int i = 0; i < q->issues.n; i++) {
-            json_open(j, '{');
-            json_ktext(j, "field", issue_field(&q->issues.items[i], q->arena));
-            json_ktext(j, "message", q->issues.items[i].message);
-            json_close(j, '}');
-        }
-        json_close(j, ']');
+        field_messages(q, j);
     }
     json_close(j, '}');
 }

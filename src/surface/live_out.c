@@ -4,6 +4,7 @@
  * What must stay true: the bus thread only notes that something happened; a worker reads and tells
  * it, one at a time and in order. */
 #include "surface/live_parts.h"
+#include "surface/platform/jobs.h"
 
 #include "base/json.h"
 #include "base/log.h"
@@ -14,12 +15,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-/* ---- words of the documented task messages (conflicts.md, section 4) ---- */
-
-static const char *const task_words[] = {"queued",    "queued", "running", "cancelled", "running",
-                                         "completed", "failed", "timeout", "cancelled"};
-_Static_assert(ARRAY_LEN(task_words) == JOB_STATES, "every state of a job has its word");
 
 static void task_head(struct json *j, const struct job *job)
 {

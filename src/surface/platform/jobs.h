@@ -12,4 +12,7 @@ struct gpu_spec {
 };
 extern const struct view gpu_spec_view;
 
+/* The documented word for each state of a job (conflicts.md, section 4); NULL at the end. */
+extern const char *const task_words[];
+
 #endif

@@ -13,8 +13,8 @@
 
 /* ---- words of this surface for a job's state (conflicts.md, section 4) ---- */
 
-static const char *const task_words[] = {"queued",    "queued", "running", "cancelled", "running",
-                                         "completed", "failed", "timeout", "cancelled", NULL};
+const char *const task_words[] = {"queued",    "queued", "running", "cancelled", "running",
+                                  "completed", "failed", "timeout", "cancelled", NULL};
 static const char *const provider_words[] = {"pending",   "pending",   "running", "cancelled",
                                              "running",   "completed", "failed",  "failed",
                                              "cancelled", NULL};
