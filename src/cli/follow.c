@@ -158,7 +158,9 @@ int wait_job(struct cli *c, struct client *client, const char *id, enum follow_e
     client_catch_interrupt(client);
     for (;;) {
         AUTO(reply) struct reply r = {0};
-        struct call q = {.path = path, .timeout_s = WAIT_S + 15};
+        /* First without waiting: once the job is known to be there, a lost server is waited for. */
+        struct call q = {.path = known ? path : job_path(&c->arena, id, ""),
+                         .timeout_s = WAIT_S + 15};
         int k = known ? client_call(client, &q, &r, e) : job_call(c, client, id, &q, &r, e);
         if (client_nap(client, 0)) {
             *end = FOLLOW_INTERRUPTED;

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LIMIT_DEFAULT = 50, WATCH_MS = 2000 };
+enum { LIMIT_DEFAULT = 50, LIMIT_MAX = 1000000, WATCH_MS = 2000 };
 
 static const struct column columns[] = {
     {"ID"},
@@ -72,10 +72,18 @@ static int show_once(struct cli *c, struct client *client, const struct parsed *
 {
     struct err e = {0};
     AUTO(listing) struct listing l = {0};
-    size_t most = (size_t)opt_number(p, "limit", LIMIT_DEFAULT);
+    AUTO(listing) struct listing queued = {0};
+    /* ids are for other commands, which want them all */
+    size_t most = (size_t)opt_number(p, "limit", opt_given(p, "quiet") ? LIMIT_MAX : LIMIT_DEFAULT);
     if (watching && c->out.height > 3 && most > (size_t)c->out.height - 3)
         most = (size_t)c->out.height - 3;
-    if (list_all(client, query_of(c, p), most, &l, &e) != OK)
+    /* what runs comes before what waits, however long the queue is */
+    bool two = !c->json && !opt_given(p, "state") && !opt_given(p, "all");
+    const char *first = two ? "/v1/jobs?state=running,starting,cancelling,unknown" : query_of(c, p);
+    if (list_all(client, first, most, &l, &e) != OK)
+        return client_fail(client, &e);
+    if (two && l.items.n < most &&
+        list_all(client, "/v1/jobs?state=queued", most - l.items.n, &queued, &e) != OK)
         return client_fail(client, &e);
     if (c->json) {
         print_listing_json(c, &l);
@@ -84,17 +92,21 @@ static int show_once(struct cli *c, struct client *client, const struct parsed *
     if (opt_given(p, "quiet")) {
         for (size_t i = 0; i < l.items.n; i++)
             printf("%s\n", text_clean(&c->arena, jv_get_text(l.items.items[i], "id")));
+        for (size_t i = 0; i < queued.items.n; i++)
+            printf("%s\n", text_clean(&c->arena, jv_get_text(queued.items.items[i], "id")));
         return EXIT_DONE;
     }
-    if (l.items.n == 0 && !opt_given(p, "state"))
+    if (l.items.n + queued.items.n == 0 && !opt_given(p, "state"))
         return tell_nothing(c, client);
     struct table t = table_new(&c->arena, columns);
     for (size_t i = 0; i < l.items.n; i++)
         add_row(&t, l.items.items[i]);
+    for (size_t i = 0; i < queued.items.n; i++)
+        add_row(&t, queued.items.items[i]);
     table_print(stdout, &t, &c->out);
     table_fini(&t);
-    if (l.more && !watching)
-        say(stderr, "There are more than these %zu: --limit N\n", l.items.n);
+    if ((l.more || queued.more) && !watching)
+        say(stderr, "There are more than these %zu: --limit N\n", l.items.n + queued.items.n);
     return EXIT_DONE;
 }
 

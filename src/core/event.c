@@ -133,7 +133,11 @@ int event_list(struct tx *tx, const struct event_filter *f, struct arena *a, str
     }
     if (f->owner >= 0) {
         args[n++] = v_int(f->owner);
-        buf_printf(&sql, " AND owner = ?%zu", n);
+        buf_printf(&sql,
+                   f->fleet_too ? " AND ((owner = ?%zu AND owner > 0) OR"
+                                  " source_type NOT IN ('job', 'user'))"
+                                : " AND owner = ?%zu",
+                   n);
     }
     args[n++] = v_int(f->limit);
     const char *down = f->newest ? " DESC" : "";

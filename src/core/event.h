@@ -24,7 +24,7 @@ struct event {
     const char *type;        /* "job.status.changed" */
     const char *source_type; /* job, node, gpu, user, system, … */
     const char *source_id;   /* "j-17" */
-    int64_t owner;           /* user that may see it besides operators; 0: operators only */
+    int64_t owner;           /* user that may see it besides administrators; 0: nobody's */
     int severity;            /* enum severity */
     const char *actor;       /* "user:li@example.com", "scheduler", "agent:n-1" */
     const char *summary;     /* one sentence */
@@ -52,6 +52,7 @@ struct event_filter {
     bool newest;                         /* the last `limit` of them instead of the first */
     const char *source_type, *source_id; /* NULL: any */
     int64_t owner;                       /* of their events only; negative: everyone's */
+    bool fleet_too;                      /* besides, what concerns no person: nodes, GPUs, … */
     int64_t limit;
 };
 int event_list(struct tx *tx, const struct event_filter *f, struct arena *a, struct list *out,

@@ -160,6 +160,8 @@ void fleet_link_ops(struct fleet *f, const struct link_ops *ops, void *ctx);
 /* Sends one JSON message to the node's agent; false when it is not connected. */
 bool fleet_send(struct fleet *f, int64_t node, const char *json, size_t n);
 bool fleet_connected(struct fleet *f, int64_t node);
+/* Cuts the node's link: its agent comes back at once and says hello with all that it knows. */
+void fleet_link_again(struct fleet *f, int64_t node);
 /* Takes over the connection of a request that asks for the link (access was checked). */
 struct request;
 int fleet_link_accept(struct fleet *f, struct request *q, struct err *e);

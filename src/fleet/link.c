@@ -305,6 +305,17 @@ bool fleet_connected(struct fleet *f, int64_t node)
     return found;
 }
 
+void fleet_link_again(struct fleet *f, int64_t node)
+{
+    pthread_mutex_lock(&f->lock);
+    for (size_t i = 0; i < f->links.n; i++) {
+        struct link *l = f->links.items[i];
+        if (l->node == node && l->ws != NULL)
+            ws_close(l->ws, 1012, "say it again");
+    }
+    pthread_mutex_unlock(&f->lock);
+}
+
 void fleet_links_end(struct fleet *f)
 {
     pool_destroy(f->pool);

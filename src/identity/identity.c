@@ -23,7 +23,7 @@ static const struct migration migrations[] = {
          " compute_us $INT NOT NULL, cost_micro $INT NOT NULL, generation $INT NOT NULL,"
          " created_at $INT NOT NULL, updated_at $INT NOT NULL, last_login $INT);"
          "CREATE TABLE sessions(id $ID, uuid $TEXT NOT NULL UNIQUE, handle $TEXT NOT NULL UNIQUE,"
-         " hash $TEXT NOT NULL, user_id $INT NOT NULL, address $TEXT NOT NULL,"
+         " hash $TEXT NOT NULL, previous $TEXT, user_id $INT NOT NULL, address $TEXT NOT NULL,"
          " created_at $INT NOT NULL, used_at $INT NOT NULL, expires_at $INT NOT NULL,"
          " ended_at $INT);"
          "CREATE INDEX sessions_user ON sessions(user_id);"

@@ -12,14 +12,15 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { HANDLE_CHARS = 16, SECRET_CHARS = 32 };
+enum { HANDLE_CHARS = 16, SECRET_CHARS = 32, REPEAT_S = 10 };
 #define REFRESH_PREFIX "drr_"
 
 struct session {
     int64_t id;
-    const char *uuid;   /* sid of its access tokens */
-    const char *handle; /* first half of the refresh token: finds the family */
-    const char *hash;   /* of the one that is alive */
+    const char *uuid;     /* sid of its access tokens */
+    const char *handle;   /* first half of the refresh token: finds the family */
+    const char *hash;     /* of the one that is alive */
+    const char *previous; /* of the one before it; NULL: none */
     int64_t user_id;
     const char *address;
     int64_t created_at, used_at, expires_at, ended_at;
@@ -28,6 +29,7 @@ RECORD(session_record, struct session, "sessions", MEMBER(struct session, id, T_
        MEMBER(struct session, uuid, T_UUID),
        MEMBER(struct session, handle, T_TEXT, .flags = M_SECRET),
        MEMBER(struct session, hash, T_TEXT, .flags = M_SECRET),
+       MEMBER(struct session, previous, T_TEXT, .flags = M_SECRET | M_NULL),
        MEMBER(struct session, user_id, T_INT), MEMBER(struct session, address, T_TEXT),
        MEMBER(struct session, created_at, T_TIME), MEMBER(struct session, used_at, T_TIME),
        MEMBER(struct session, expires_at, T_TIME),
@@ -51,6 +53,20 @@ static const char *refresh_token(const char *handle, struct arena *a, const char
                                      random_text(secret, SECRET_CHARS));
     *hash = arena_strdup(a, sha256_hex(token, hex));
     return token;
+}
+
+/* The token that follows `token`: always the same one, so that an answer that was lost on its way
+ * (a page that was reloaded meanwhile) can be given again. Only who has the key can make it. */
+static const char *refresh_after(const struct identity *id, const char *token, const char *handle,
+                                 struct arena *a, const char **hash)
+{
+    uint8_t mac[SHA256_SIZE];
+    char text[2 * SHA256_SIZE], hex[SHA256_HEX_SIZE];
+    hmac_sha256(id->signing_key.bytes, id->signing_key.n, token, strlen(token), mac);
+    base64url_encode(mac, sizeof(mac), text);
+    const char *next = arena_printf(a, REFRESH_PREFIX "%s%.*s", handle, SECRET_CHARS, text);
+    *hash = arena_strdup(a, sha256_hex(next, hex));
+    return next;
 }
 
 /* The claims of the request's own session; ERR_CONFLICT when it came by something else. */
@@ -153,17 +169,28 @@ static int rotate_tx(struct tx *tx, void *ctx, struct err *e)
         return rc;
     sha256_hex(r->token, hex);
     const char *target = arena_printf(a, "u-%lld", (long long)s.user_id);
-    if (strlen(s.hash) != sizeof(hex) - 1 || !mem_equal_secret(s.hash, hex, sizeof(hex) - 1)) {
+    bool newest = strlen(s.hash) == sizeof(hex) - 1 &&
+                  mem_equal_secret(s.hash, hex, sizeof(hex) - 1);
+    /* its holder never saw the answer: the same answer again, for a moment */
+    bool repeated = !newest && s.previous != NULL && strlen(s.previous) == sizeof(hex) - 1 &&
+                    mem_equal_secret(s.previous, hex, sizeof(hex) - 1) &&
+                    now_us() - s.used_at < REPEAT_S * US_PER_S;
+    if (!newest && !repeated) {
         rc = end_family(tx, r->id, s.uuid, e);
         return rc != OK ? rc : audit_write(tx, r->q, target, "refresh token used twice", e);
     }
     rc = user_get(tx, s.user_id, a, &r->made.user, e);
     if (rc == ERR_NOT_FOUND || (rc == OK && !r->made.user.is_active))
         return OK;
-    s.used_at = now_us();
-    s.expires_at = s.used_at + r->id->refresh_s * US_PER_S;
-    r->made.refresh_token = refresh_token(handle, a, &s.hash);
-    if (rc == OK)
+    const char *next_hash;
+    r->made.refresh_token = refresh_after(r->id, r->token, handle, a, &next_hash);
+    if (newest) {
+        s.used_at = now_us();
+        s.expires_at = s.used_at + r->id->refresh_s * US_PER_S;
+        s.previous = arena_strdup(a, hex);
+        s.hash = next_hash;
+    }
+    if (rc == OK && newest)
         rc = record_update(tx, &session_record, &s, e);
     if (rc == OK)
         rc = audit_write(tx, r->q, target, "ok", e);

@@ -17,6 +17,8 @@ struct jobs {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool due, stop, runs;
+    int64_t ask[256]; /* nodes whose reports could not be written; under lock */
+    size_t n_ask;
     _Atomic int64_t last_attempt; /* see attempt_new_id */
 };
 

@@ -281,6 +281,19 @@ static int reports_tx(struct tx *tx, void *ctx, struct err *e)
     return rc;
 }
 
+/* What could not be written (a full disk) is asked for again: the duty cuts the link, and the
+ * agent repeats all it knows with its next hello. */
+static void ask_again(struct jobs *jobs, int64_t node)
+{
+    pthread_mutex_lock(&jobs->lock);
+    for (size_t i = 0; i < jobs->n_ask; i++)
+        if (jobs->ask[i] == node)
+            node = 0;
+    if (node != 0 && jobs->n_ask < ARRAY_LEN(jobs->ask))
+        jobs->ask[jobs->n_ask++] = node;
+    pthread_mutex_unlock(&jobs->lock);
+}
+
 static void on_attempts(void *ctx, int64_t node, const struct jv *const *reports, size_t n)
 {
     struct jobs *jobs = ctx;
@@ -291,6 +304,8 @@ static void on_attempts(void *ctx, int64_t node, const struct jv *const *reports
         log_warning("jobs", "reports of node %lld: %s", (long long)node, e.text);
         for (size_t i = 0; n > 1 && i < n; i++)
             on_attempts(ctx, node, reports + i, 1);
+        if (n == 1)
+            ask_again(jobs, node);
         return;
     }
     for (size_t i = 0; i < n; i++) {
@@ -310,8 +325,10 @@ static void on_online(void *ctx, int64_t node, const struct jv *hello)
         items[i] = jv_at(attempts, i);
     struct report_batch b = {jobs, node, items, n, attempts, jv_get_bool(hello, "more", false)};
     struct err e = {0};
-    if (store_tx(house_store(jobs->house), reports_tx, &b, &e) != OK)
+    if (store_tx(house_store(jobs->house), reports_tx, &b, &e) != OK) {
         log_error("jobs", "what node %lld runs: %s", (long long)node, e.text);
+        ask_again(jobs, node);
+    }
     for (size_t i = 0; i < n; i++) {
         int64_t id = jv_get_int(items[i], "id", 0);
         struct logs_stat st;
@@ -388,7 +405,16 @@ static int silent_tx(struct tx *tx, void *ctx, struct err *e)
 
 void jobs_check_nodes(struct house *h, void *state)
 {
+    struct jobs *jobs = state;
     struct err e = {0};
+    int64_t ask[ARRAY_LEN(jobs->ask)];
+    pthread_mutex_lock(&jobs->lock);
+    size_t n = jobs->n_ask;
+    memcpy(ask, jobs->ask, n * sizeof(ask[0]));
+    jobs->n_ask = 0;
+    pthread_mutex_unlock(&jobs->lock);
+    for (size_t i = 0; i < n; i++)
+        fleet_link_again(jobs->fleet, ask[i]);
     if (store_tx(house_store(h), silent_tx, NULL, &e) != OK)
         log_warning("jobs", "looking for silent nodes: %s", e.text);
 }

@@ -94,7 +94,8 @@ static bool look_up(struct want *w)
         snprintf(w->key, sizeof(w->key), "nodes");
         return true;
     case TOPIC_EVENTS:
-        snprintf(w->key, sizeof(w->key), "events");
+        /* what people do is told to administrators only */
+        snprintf(w->key, sizeof(w->key), principal_is_admin(who) ? "events:all" : "events");
         return principal_is_operator(who);
     case TOPIC_UNKNOWN:
         break;

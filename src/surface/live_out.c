@@ -276,7 +276,9 @@ void live_on_any(struct house *h, void *state, const struct event *ev)
     if (l == NULL)
         return;
     pthread_mutex_lock(&l->lock);
-    bool wanted = live_topic_wanted(l, "events");
+    bool personal = strcmp(ev->source_type, "job") == 0 || strcmp(ev->source_type, "user") == 0;
+    bool wanted = live_topic_wanted(l, "events:all") ||
+                  (!personal && live_topic_wanted(l, "events"));
     pthread_mutex_unlock(&l->lock);
     if (!wanted)
         return;
@@ -286,7 +288,9 @@ void live_on_any(struct house *h, void *state, const struct event *ev)
     json_key(&w, "data");
     view_write(&w, &event_view, ev);
     json_close(&w, '}');
-    live_publish(l, "events", "event", b.data + 1, b.len - 2);
+    live_publish(l, "events:all", "event", b.data + 1, b.len - 2);
+    if (!personal)
+        live_publish(l, "events", "event", b.data + 1, b.len - 2);
 }
 
 /* Notes that no worker was free for. */

@@ -106,7 +106,7 @@ with case("the first socket that is there is the server"), FakeNative(unix=True)
     os.makedirs(os.path.join(fake.home, "here/data"))
     os.symlink(fake.path, os.path.join(fake.home, "here/data/drover.sock"))
     r = run(None, "ps", "-q", cwd=os.path.join(fake.home, "here"))
-    check(r.stdout == "j-21\nj-20\n", r)
+    check(r.stdout == "j-20\nj-21\n", r)
 
 with case("a lost answer does not make a second job"), FakeNative() as fake:
     fake.fail = [("drop-after", 1), ("drop", 1), (503, 1)]
@@ -208,8 +208,9 @@ with case("ps: a table, what is active, all, states, JSON, nothing"), FakeNative
     jobs_of(fake)
     r = run(fake, "ps")
     check(r.stdout == "ID    NAME        STATE    GPUS         NODE    RAN  WAITED  WHY\n"
-                      "j-21  resnet      queued   2 x RTX4090  –         –     12s  GPUs: 1 of 2 free, next at 14:32\n"
-                      "j-20  数据预处理  running  1 x RTX4090  n-02  18:04      2s  epoch 2/3  loss 0.412\n", r.stdout)
+                      "j-20  数据预处理  running  1 x RTX4090  n-02  18:04      2s  epoch 2/3  loss 0.412\n"
+                      "j-21  resnet      queued   2 x RTX4090  –         –     12s  GPUs: 1 of 2 free, next at 14:32\n",
+          r.stdout)
     check("\033" not in r.stdout)
     r = run(fake, "ps", "--all", "-q")
     check(r.stdout == "j-21\nj-20\nj-19\n", r)

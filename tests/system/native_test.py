@@ -74,6 +74,8 @@ def jobs(server, user):
         job = ended(server, made["id"])
         check((job["state"], job["exit_code"], job["end_reason"], job["reason"]) ==
               ("failed", 3, "exited", "exit code 3"), job)
+        until(lambda: server.get(f"/v1/jobs/{job['id']}/log").json["complete"], what="the whole log")
+        job = server.get(f"/v1/jobs/{job['id']}").json
         check(job["log_lines"] == 2 and job["position"] is None and job["node"] == "n-1" and job["node_name"], job)
         check(server.get("/v1/jobs/" + job["uuid"]).json["id"] == job["id"])
 

@@ -140,6 +140,11 @@ static int check_spec(struct request *q, struct spec_in *in, struct err *e)
             return request_invalid(q, e, "env", "value_error",
                                    "A variable's name is not empty and holds no =");
     }
+    if (in->spec.gpu_type.n > 0 && in->spec.gpus == 0)
+        return request_invalid(q, e, "gpu_type", "value_error",
+                               "A GPU type without GPUs: say how many (gpus)");
+    if (in->spec.cwd != NULL && in->spec.cwd[0] != '/')
+        return request_invalid(q, e, "cwd", "value_error", "A working directory begins with /");
     if (in->spec.image != NULL && in->spec.image[0] != '\0')
         return request_invalid(q, e, "image", "value_error",
                                "Own hosts run plain processes; leave the image out");
@@ -397,6 +402,8 @@ static const struct err_text texts[] = {
      "优先级应为 low、normal、high、urgent 或 1 到 10"},
     {"The program has no name", "程序名为空"},
     {"A variable's name is not empty and holds no =", "变量名不能为空，也不能含有 ="},
+    {"A GPU type without GPUs: say how many (gpus)", "指定了 GPU 型号却没有 GPU 数量 (gpus)"},
+    {"A working directory begins with /", "工作目录须以 / 开头"},
     {"Own hosts run plain processes; leave the image out",
      "自有主机只运行普通进程，请不要填写 image"},
     {"The largest node, %s, has %zu GPUs; GPU types here: %s.",

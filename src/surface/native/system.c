@@ -183,7 +183,8 @@ static int events_list(struct request *q, struct tx *tx, struct err *e)
     struct event_filter f = {.newest = in->after == NULL,
                              .source_type = in->source_type,
                              .source_id = in->source_id,
-                             .owner = principal_is_operator(&q->who) ? -1 : q->who.user_id,
+                             .owner = principal_is_admin(&q->who) ? -1 : q->who.user_id,
+                             .fleet_too = principal_is_operator(&q->who),
                              .limit = in->limit};
     return native_events(q, tx, &f, in->after, e);
 }
@@ -196,9 +197,10 @@ static const struct route routes[] = {
     {"GET", "/v1/overview", "overview_show", "What is wrong, what is idle, what is waiting",
      ACCESS_USER, .handle = overview_show, .answers = {{200, &overview_view}}, .tag = "system"},
     {"GET", "/v1/events", "events_list",
-     "What happened, oldest first: one's own, or all for operators", ACCESS_USER,
-     .query = &events_query_view, .handle = events_list, .answers = {{200, &events_view}},
-     .errors = "400", .tag = "system"},
+     "What happened, oldest first: one's own; for operators the fleet's too; for "
+     "administrators all",
+     ACCESS_USER, .query = &events_query_view, .handle = events_list,
+     .answers = {{200, &events_view}}, .errors = "400", .tag = "system"},
     {"WS", "/v1/ws", "live", "Live channel: jobs, job:j-17, log:j-17, gpu, nodes, events",
      ACCESS_USER, .flags = ROUTE_LIVE | ROUTE_NO_TX | ROUTE_STREAM, .handle = live_native_socket,
      .tag = "system"},

@@ -67,6 +67,7 @@ LOCAL_VIEW(scheduling_info_view, struct scheduling_info, "SchedulingInfo", NULL,
            FIELD(struct scheduling_info, "estimated_duration", estimated_duration, T_INT),
            OBJECT(struct scheduling_info, "gpu_spec", gpu_spec, &scheduling_spec_view));
 struct submitted {
+    bool simulated;
     const char *task_id, *celery_task_id, *provider, *routing_key, *queue, *status, *message;
     int64_t created_at;
     struct scheduling_info scheduling_info;
@@ -80,7 +81,9 @@ LOCAL_VIEW(submitted_view, struct submitted, "SubmittedTask", NULL, 0,
            FIELD(struct submitted, "status", status, T_TEXT),
            FIELD(struct submitted, "message", message, T_TEXT),
            FIELD(struct submitted, "created_at", created_at, T_TIME),
-           OBJECT(struct submitted, "scheduling_info", scheduling_info, &scheduling_info_view));
+           OBJECT(struct submitted, "scheduling_info", scheduling_info, &scheduling_info_view),
+           FIELD(struct submitted, "simulated", simulated, T_BOOL, .flags = F_SOMETIMES,
+                 .doc = "true: no machine is rented, nothing runs"));
 
 /* What the documented answers must give back later and the job itself has no word for. */
 static const char *extra_of(struct request *q, const struct job_config *c, const char *celery_id,
@@ -135,8 +138,13 @@ static int submit(struct request *q, struct tx *tx, struct err *e)
                                    "a cloud needs a container image; only own hosts run plain "
                                    "processes");
     }
-    if (local && c->image[0] != '\0' && c->command.n == 0)
-        return request_invalid(q, e, "command", "value_error", "own hosts need the command to run");
+    if (local && c->image[0] != '\0')
+        return request_invalid(q, e, "image", "value_error",
+                               "own hosts run plain processes: send an empty image");
+    for (size_t i = 0; i < c->environment.n; i++)
+        if (c->environment.keys[i][0] == '\0' || strchr(c->environment.keys[i], '=') != NULL)
+            return request_invalid(q, e, "environment", "value_error",
+                                   "a variable's name is not empty and has no =");
     if (c->image[0] == '\0' && c->command.n == 0)
         return request_invalid(q, e, "command", "value_error", "a plain process needs a command");
     char celery[UUID_TEXT_SIZE], key[160];
@@ -169,6 +177,7 @@ static int submit(struct request *q, struct tx *tx, struct err *e)
         return rc;
     q->audit_target = j.uuid;
     struct submitted s = {
+        .simulated = !local,
         .task_id = j.uuid,
         .celery_task_id = celery,
         .provider = name,

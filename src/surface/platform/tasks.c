@@ -174,7 +174,8 @@ static void get_completed(struct json *j, const void *obj)
         COMPUTED("duration_seconds", get_duration, "{\"type\":[\"integer\",\"null\"]}"),           \
         COMPUTED("actual_cost", get_cost, MONEY_SCHEMA),                                           \
         COMPUTED("currency", get_usd, "{\"type\":\"string\"}"),                                    \
-        COMPUTED("mlflow_run_id", get_null, TEXT_N_SCHEMA)
+        COMPUTED("mlflow_run_id", get_null, TEXT_N_SCHEMA),                                        \
+        SAME(struct job, "simulated", simulated, .flags = F_SOMETIMES)
 
 LOCAL_VIEW(task_view, struct job, "Task", &job_record, 0, TASK_FIELDS);
 
