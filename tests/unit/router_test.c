@@ -386,8 +386,10 @@ TEST(too_many_is_told_with_a_time)
 }
 
 static atomic_bool hold;
+static atomic_int holding;
 static void held_work(void *ctx)
 {
+    atomic_fetch_add(&holding, 1);
     while (atomic_load(&hold))
         usleep(1000);
 }
@@ -395,7 +397,12 @@ TEST(a_full_pool_is_503_with_a_time)
 {
     up("*");
     atomic_store(&hold, true);
-    int n = 0;
+    atomic_store(&holding, 0);
+    /* every worker first: one that is still on its way would take from the full queue */
+    int n = (int)setting_int(house, "API_WORKERS");
+    for (int i = 0; i < n; i++)
+        CHECK(house_run(house, held_work, NULL));
+    WAIT_FOR(atomic_load(&holding) == n);
     while (house_run(house, held_work, NULL))
         n++;
     CHECK(n > 1000);
