@@ -105,18 +105,25 @@ static void say_hello(struct agent *g)
     send_text(g, &text);
 }
 
-static void connect_now(struct agent *g)
+/* Every connection of this node's programs to the server is made here, with the node's credential.
+ */
+int agent_dial(const struct agent_config *c, const char *path, const char *protocol,
+               struct ws_client **out, struct err *e)
 {
-    struct err e;
-    const struct agent_config *c = g->config;
     struct ws_client_config w = {.host = c->server_host,
                                  .port = c->server_port,
                                  .unix_path = c->server_unix,
-                                 .path = "/v1/agent/link",
+                                 .path = path,
                                  .bearer = c->token,
-                                 .protocol = "drover-agent.1",
+                                 .protocol = protocol,
                                  .timeout_ms = CONNECT_TIMEOUT_MS,
                                  .message_max = MESSAGE_MAX};
+    return ws_client_connect(&w, out, e);
+}
+
+static void connect_now(struct agent *g)
+{
+    struct err e;
     struct stat st;
     if (fstat(g->dir, &st) == 0 && st.st_nlink == 0) {
         /* whoever took the folder away has no use for us, and jobs could not be told any more */
@@ -124,7 +131,7 @@ static void connect_now(struct agent *g)
         g->ending = true;
         return;
     }
-    if (ws_client_connect(&w, &g->ws, &e) != OK) {
+    if (agent_dial(g->config, "/v1/agent/link", "drover-agent.1", &g->ws, &e) != OK) {
         g->ws = NULL;
         if (++g->refused == 3) /* once, not at every try */
             log_info("agent", "no server yet: %s", e.text);

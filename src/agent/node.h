@@ -66,6 +66,8 @@ void agent_watch(struct agent *g, struct attempt *a); /* its folder */
 void agent_watch_fd(struct agent *g, int fd, int what, int64_t id);
 enum { ON_LINK = 1, ON_LAUNCHER, ON_INOTIFY, ON_SIGNAL, ON_SHIM };
 
+int agent_dial(const struct agent_config *c, const char *path, const char *protocol,
+               struct ws_client **out, struct err *e);
 void link_step(struct agent *g, int64_t now); /* connects, pings, finds silence */
 void link_read(struct agent *g);
 void link_reports(struct agent *g);
