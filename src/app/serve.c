@@ -199,11 +199,6 @@ static void say_hello(const struct server *s, int64_t began_us)
                 : "Demo: 4 simulated GPUs; everything simulated is marked so.");
     printf(zh ? "Drover %s 已就绪，用时 %lld 毫秒\n" : "Drover %s is up in %lld ms\n",
            DROVER_VERSION, (long long)((mono_us() - began_us) / US_PER_MS));
-    printf("  web     %s", url);
-    if (password != NULL)
-        printf(zh ? "        登录名 admin@localhost，密码 %s（仅显示一次）"
-                  : "        sign in as admin@localhost, password %s (shown once)",
-               password);
     char path[4096];
     ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
     path[n > 0 ? n : 0] = '\0';
@@ -220,6 +215,15 @@ static void say_hello(const struct server *s, int64_t began_us)
     char env[4200] = "";
     if (given)
         snprintf(env, sizeof(env), "DROVER_DATA=%s ", house_data_dir(h));
+    printf("  web     %s", url);
+    if (password != NULL)
+        printf(zh ? "        登录名 admin@localhost，密码 %s（仅显示一次）"
+                  : "        sign in as admin@localhost, password %s (shown once)",
+               password);
+    else if (!setting_bool(h, "FIRST_USER_IS_ADMIN"))
+        printf(zh ? "\n  登录    用原来的账号；忘了密码：%s%s%s user passwd admin@localhost"
+                  : "\n  sign in as before; a lost password: %s%s%s user passwd admin@localhost",
+               env, relative ? "./" : "", program);
     printf("\n  try     %s%s%s submit %s--follow -- %s\n", env, relative ? "./" : "", program,
            simulated ? "--gpus 1 " : "", example);
     printf(zh ? "  stop    Ctrl-C        数据在 %s\n" : "  stop    Ctrl-C        data in %s\n",

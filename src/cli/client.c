@@ -323,9 +323,11 @@ static int problem(struct client *c, const struct reply *r, int retry_after_s, s
     for (size_t i = 0; i < jv_len(errors) && c->n_details < DETAILS_MAX; i++) {
         const char *field = jv_get_text(jv_at(errors, i), "field");
         const char *message = jv_get_text(jv_at(errors, i), "message");
-        c->details[c->n_details++] = arena_printf(
-            &c->arena, "%s: %s", field != NULL ? text_clean(&c->arena, field) : "",
-            message != NULL ? text_clean(&c->arena, message) : "");
+        const char *line = arena_printf(&c->arena, "%s: %s", field != NULL ? field : "",
+                                        message != NULL ? message : "");
+        /* What the first line says already is not said again. */
+        if (text == NULL || strstr(text, line) == NULL)
+            c->details[c->n_details++] = text_clean(&c->arena, line);
     }
     return kind;
 }
@@ -458,6 +460,62 @@ int client_call(struct client *c, const struct call *q, struct reply *out, struc
         if (client_nap(c, wait_ms))
             return k;
     }
+}
+
+/* ---- a body of any length ---- */
+
+struct download {
+    CURL *easy;
+    FILE *to;
+    struct buf error_body;
+};
+
+static size_t on_download(char *p, size_t size, size_t n, void *ctx)
+{
+    struct download *d = ctx;
+    long status = 0;
+    curl_easy_getinfo(d->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (status != 200)
+        return buf_add(&d->error_body, p, size * n) ? size * n : 0;
+    return fwrite(p, 1, size * n, d->to);
+}
+
+int client_download(struct client *c, const char *path, FILE *to, struct err *e)
+{
+    struct call q = {.path = path};
+    int k = OK;
+    forget_details(c);
+    if (may_renew(c, &q) && c->who.expires_us < now_us() + RENEW_BEFORE_S * US_PER_S)
+        k = renew(c, e);
+    if (k != OK)
+        return k;
+    struct curl_slist *headers = prepare(c, &q);
+    struct download d = {.easy = c->easy, .to = to, .error_body.max = EVENT_MAX};
+    char why[CURL_ERROR_SIZE] = "";
+    long status = 0;
+    curl_easy_setopt(c->easy, CURLOPT_ERRORBUFFER, why);
+    curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(c->easy, CURLOPT_ACCEPT_ENCODING, "");
+    curl_easy_setopt(c->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(c->easy, CURLOPT_LOW_SPEED_TIME, (long)SILENT_S);
+    curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, on_download);
+    curl_easy_setopt(c->easy, CURLOPT_WRITEDATA, &d);
+    CURLcode code = curl_easy_perform(c->easy);
+    curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_setopt(c->easy, CURLOPT_ERRORBUFFER, NULL);
+    curl_slist_free_all(headers);
+    if (status >= 400) {
+        AUTO(reply) struct reply r = {.status = (int)status};
+        if (jv_parse(buf_str(&d.error_body), d.error_body.len, &r.json, NULL, NULL) != OK)
+            r.json = NULL;
+        k = problem(c, &r, 0, e);
+    } else if (code == CURLE_WRITE_ERROR) {
+        k = err_sys(e, "writing");
+    } else if (code != CURLE_OK) {
+        k = unreachable(c, code, why, e);
+    }
+    buf_fini(&d.error_body);
+    return k;
 }
 
 /* ---- server-sent events (WHATWG HTML, section 9.2) ---- */

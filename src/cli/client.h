@@ -11,6 +11,7 @@
 #include "io/json_in.h"
 
 #include <stdint.h>
+#include <stdio.h>
 
 /* ---- where (server.c) ---- */
 
@@ -76,6 +77,9 @@ static inline void auto_reply(struct reply *r)
  *   ERR_UNAVAILABLE      the server cannot be reached
  *   ERR_UNAUTHENTICATED  no or a bad credential */
 int client_call(struct client *c, const struct call *q, struct reply *out, struct err *e);
+/* Writes the body of a GET to `to` as it comes, however long it is. Not repeated; an error status
+ * fails like client_call(), and then nothing was written. */
+int client_download(struct client *c, const char *path, FILE *to, struct err *e);
 /* Prints to standard error what is known beyond the error's own line: fields, hint, way out. */
 void client_explain(const struct client *c, const struct err *e);
 /* The error's text, then client_explain(); gives the exit code. c may be NULL. */

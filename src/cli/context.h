@@ -51,6 +51,7 @@ const char *job_path(struct arena *a, const char *id, const char *rest);
 /* Like client_call; "no such job" also says which one was perhaps meant. */
 int job_call(struct cli *c, struct client *client, const char *id, const struct call *q,
              struct reply *out, struct err *e);
+/* Rewrites a "not found": when it is the job that there is not. */
 void suggest_job(struct cli *c, struct client *client, const char *word, struct err *e);
 enum hue state_hue(const char *state);
 bool job_has_ended(const struct jv *job);
@@ -65,11 +66,9 @@ int job_exit_code(const struct jv *job);
 
 struct follow {
     const char *id;
-    int64_t tail; /* -1: from the beginning */
-    bool only_err;
-    int64_t since_us; /* 0: all */
-    bool patient;     /* the job is known to exist: wait for a server that is away */
-    bool quiet;       /* say nothing about states */
+    const char *query; /* what of the log: "&tail=5&stream=err"; NULL: all */
+    bool patient;      /* the job is known to exist: wait for a server that is away */
+    bool quiet;        /* say nothing about states */
 };
 enum follow_end { FOLLOW_ENDED, FOLLOW_INTERRUPTED };
 /* Prints the log until the job ends. *job (may be NULL): the job at its end; jv_free() it. */

@@ -69,13 +69,6 @@ static void tell_state(struct follower *w, const struct jv *job)
     fprintf(stderr, "%s\n", hue_off(&w->c->err, HUE_DIM));
 }
 
-static bool is_wanted(const struct follow *f, const struct jv *line)
-{
-    if (f->only_err && !str_eq(jv_get_text(line, "stream"), "err"))
-        return false;
-    return f->since_us == 0 || time_of(line, "at") >= f->since_us;
-}
-
 static bool on_event(void *ctx, const char *event, const char *id, const struct jv *data)
 {
     struct follower *w = ctx;
@@ -83,8 +76,7 @@ static bool on_event(void *ctx, const char *event, const char *id, const struct 
     if (*id != '\0')
         snprintf(w->last_id, sizeof(w->last_id), "%s", id);
     if (strcmp(event, "message") == 0) {
-        if (is_wanted(w->f, data))
-            print_log_line(w->c, data);
+        print_log_line(w->c, data);
         fflush(stdout);
         return true;
     }
@@ -108,9 +100,9 @@ int follow_job(struct cli *c, struct client *client, const struct follow *f, enu
                struct jv **job, struct err *e)
 {
     struct follower w = {.c = c, .f = f};
-    const char *path = job_path(&c->arena, f->id, "/log/stream");
-    if (f->tail >= 0)
-        path = arena_printf(&c->arena, "%s?tail=%" PRId64, path, f->tail);
+    const char *path = job_path(
+        &c->arena, f->id,
+        arena_printf(&c->arena, "/log/stream?%s", f->query != NULL ? f->query : ""));
     int64_t lost_us = 0;
     bool known = f->patient;
     client_catch_interrupt(client);

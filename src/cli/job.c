@@ -116,6 +116,8 @@ void suggest_job(struct cli *c, struct client *client, const char *word, struct 
     struct err unused;
     const struct jv *best = NULL;
     int least = 3;
+    if (strcmp(e->code, "NO_SUCH_TRY") == 0)
+        return;
     if (client_call(client, &(struct call){.path = "/v1/jobs?limit=200"}, &r, &unused) != OK)
         return;
     const struct jv *items = jv_get(r.json, "items");

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -29,6 +30,30 @@ static int read_file(const char *path, struct buf *to, struct err *e)
     return n < 0 ? err_sys(e, "reading %s", path) : OK;
 }
 
+/* On the server's own machine a job runs where its submitter stands, as a shell would; elsewhere
+ * this machine's folders mean nothing. */
+static int settle_cwd(struct cli *c, const struct client *client, struct spec *s, struct err *e)
+{
+    bool is_here = client_server(client)->unix_path[0] != '\0';
+    char here[4096];
+    if (s->cwd != NULL && s->cwd[0] == '/')
+        return OK;
+    if (s->cwd != NULL && !is_here)
+        return err_set(e, ERR_INVALID,
+                       "the directory %s is relative to this machine, and the job runs "
+                       "elsewhere: give a path that begins with /",
+                       s->cwd);
+    if (s->image != NULL || !is_here)
+        return OK;
+    if (getcwd(here, sizeof(here)) == NULL)
+        return s->cwd == NULL ? OK : err_sys(e, "finding the present folder");
+    const char *path = s->cwd == NULL ? here : arena_printf(&c->arena, "%s/%s", here, s->cwd);
+    char *real = realpath(path, NULL); /* without . and .. */
+    s->cwd = arena_strdup(&c->arena, real != NULL ? real : path);
+    free(real);
+    return OK;
+}
+
 static int build_spec(struct cli *c, const struct client *client, const struct parsed *p,
                       struct buf *to, struct err *e)
 {
@@ -44,11 +69,11 @@ static int build_spec(struct cli *c, const struct client *client, const struct p
             return k;
     }
     int k = spec_from_options(&s, p, &c->arena, e);
-    /* On the server's own machine a job runs where its submitter stands, as a shell would. */
-    char here[4096];
-    if (s.cwd == NULL && s.image == NULL && client_server(client)->unix_path[0] != '\0' &&
-        getcwd(here, sizeof(here)) != NULL)
-        s.cwd = arena_strdup(&c->arena, here);
+    if (k == OK)
+        k = settle_cwd(c, client, &s, e);
+    /* Who names a type wants one of it. */
+    if (s.n_gpu_types > 0 && s.gpus == SPEC_ABSENT)
+        s.gpus = 1;
     return k == OK ? spec_write(&s, to, e) : k;
 }
 
@@ -60,7 +85,7 @@ static int stay(struct cli *c, struct client *client, const struct parsed *p, co
     enum follow_end end;
     int k;
     if (opt_given(p, "follow")) {
-        struct follow f = {.id = id, .tail = -1, .patient = true};
+        struct follow f = {.id = id, .patient = true};
         k = follow_job(c, client, &f, &end, &job, &e);
     } else {
         k = wait_job(c, client, id, &end, &job, &e);
@@ -116,11 +141,12 @@ static int run(struct cli *c, const struct parsed *p)
 static const struct opt opts[] = {
     {"name", 'n', OPT_TEXT, "NAME", "name of the job; from the command if not given"},
     {"gpus", 'g', OPT_INT, "N", "GPUs, all on one node (default 0)", 0, 1024},
-    {"gpu-type", 0, OPT_TEXT, "T[,T]", "any of these types, such as RTX4090,A6000"},
+    {"gpu-type", 0, OPT_TEXT, "T[,T]",
+     "any of these types, such as RTX4090,A6000; one GPU if not said"},
     {"image", 0, OPT_TEXT, "IMAGE", "run in this container image"},
     {"env", 'e', OPT_TEXT, "K=V", "variable for the job; K alone takes it along from here",
      .many = true},
-    {"cwd", 0, OPT_TEXT, "DIR", "working directory (local server: default is here)"},
+    {"cwd", 0, OPT_TEXT, "DIR", "working directory; on the server's own host relative to here"},
     {"cpus", 0, OPT_INT, "N", "CPU threads", 1, 65536},
     {"memory", 'm', OPT_BYTES, "SIZE", "memory limit, such as 4G"},
     {"time", 't', OPT_DURATION, "TIME", "time limit, such as 90s, 15m, 2h, 1d12h"},

@@ -47,6 +47,49 @@ with Server(demo=True) as server:
         r = server.cli("logs", "--tail", "1", "--stderr", job)
         check(r.stdout == "" or r.stderr == "warned\n", r)
 
+    with case("logs: a try by its number, times, the bytes as they are; followed, one try only"):
+        script = """n=$(cat tries 2>/dev/null || echo 0); n=$((n + 1)); echo $n > tries; echo "try $n"; echo e$n >&2
+            sleep 0.3; printf 'late\\377\\000%s\\n' $n; [ $n -ge 3 ]"""
+        r = server.cli("submit", "--retries", "3", "--wait", "--cwd", server.home, "--", "sh", "-c", script)
+        check(r.returncode == 0, r)
+        job = server.cli("ps", "--all", "-q").stdout.split()[0]
+        check(server.cli("logs", "--attempt", "1", job).stdout.startswith("try 1\nlate"))
+        check(server.cli("logs", "--attempt", "-1", job).stdout.startswith("try 3\nlate"))
+        check(server.cli("logs", job).stdout.startswith("try 3\n"))
+        check(server.cli("logs", "-f", "--attempt", "2", "--tail", "2", job).stdout.startswith("late"))
+        r = server.cli("logs", "-f", "--attempt", "2", job)
+        check(r.returncode == 0 and "try 2" in r.stdout and "3" not in r.stdout, r)
+        r = server.cli("logs", "--attempt", "4", job)
+        check(r.returncode == 1 and r.stderr.strip() == f"job {job} has no try 4: it was tried 3 times", r)
+        check(server.cli("logs", "--attempt", "0", job).returncode == 2)
+        for path, want in (("", b"try 2\ne2\nlate\xff\x002\n"), ("&tail=1", b"late\xff\x002\n")):
+            check(server.get(f"/v1/jobs/{job}/log.txt?attempt=2{path}").body == want, path)
+        env = {**os.environ, "HOME": server.home, "DROVER_URL": "unix:" + server.socket, "LC_ALL": "C.UTF-8"}
+        raw = subprocess.run([DROVER, "logs", "--raw", "--attempt", "2", job], env=env, capture_output=True, check=False)
+        check(raw.returncode == 0 and raw.stdout == b"try 2\ne2\nlate\xff\x002\n", raw)
+        lines = [json.loads(line) for line in server.cli("logs", "--json", job).stdout.splitlines()]
+        at = lines[1]["at"]
+        check(server.cli("logs", "--until", at, job).stdout == "try 3\n")
+        check(server.cli("logs", "--until", at, "--tail", "1", "--stderr", job).stderr == "e3\n")
+        check(server.cli("logs", "--until", at, "--tail", "1", "--raw", job).stdout == "e3\n")
+        check(server.cli("logs", "--since", lines[2]["at"], job).stdout.startswith("late"))
+        check(server.cli("logs", "--since", lines[2]["at"], "-f", job).stdout.startswith("late"))
+        check(server.cli("logs", "--until", "1h", job).stdout == "")
+        check(server.cli("logs", "--since", at, "--until", at, job).stdout in ("", "try 3\n"))
+        r = server.cli("logs", "-f", "--until", "1h", job)
+        check(r.returncode == 2 and "do not go together" in r.stderr, r)
+
+    with case("a wrong field is told once, by its name; a type alone asks for one; where a folder is"):
+        r = server.cli("submit", "--gpus", "0", "--gpu-type", "RTX4090", "--", "true")
+        check(r.returncode == 2 and r.stderr.count("say how many") == 1 and "gpu_type: " in r.stderr, r.stderr)
+        r = server.cli("submit", "--json", "--gpu-type", "RTX4090", "--", "true")
+        check(json.loads(r.stdout)["gpus"] == 1, r)
+        os.makedirs(os.path.join(server.home, "sub"), exist_ok=True)
+        r = server.cli("submit", "--json", "--cwd", os.path.relpath(os.path.join(server.home, "sub")), "--", "true")
+        check(json.loads(r.stdout)["cwd"] == os.path.realpath(os.path.join(server.home, "sub")), r)
+        r = server.cli("submit", "--cwd", "sub", "--", "true", env={"DROVER_URL": server.url, "HOME": server.home})
+        check(r.returncode == 2 and "begins with /" in r.stderr, r)
+
     with case("who waits is told why; cancel; wait; what was meant"):
         first = json.loads(server.cli("submit", "--json", "--gpus", "4", "--name", "holder", "--", "sleep", "60").stdout)["id"]
         until(lambda: server.cli("ps", "--state", "running", "-q").stdout.strip() == first, what="the first job to run")
@@ -87,6 +130,7 @@ with Server(demo=True) as server:
         check(p.stdout.readline() == "step 1\n")
         server.kill()
         server.start()
+        check("user passwd admin@localhost" in "".join(server.output), "a second start says how to sign in")
         out, err = p.communicate(timeout=60)
         check(out == "".join(f"step {i}\n" for i in range(2, 7)) and p.returncode == 5, out, err, p.returncode)
         check("the connection to the server was lost; the job goes on" in err, err)

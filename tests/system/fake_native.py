@@ -259,6 +259,8 @@ class FakeNative:
         stream = q.query.get("stream")
         if stream:
             log = [line for line in log if line["stream"] == stream]
+        if "since" in q.query:
+            log = [line for line in log if line["at"] >= q.query["since"]]
         if what == "log":
             if "tail" in q.query:
                 lines = log[len(log) - int(q.query["tail"]):] if int(q.query["tail"]) else []

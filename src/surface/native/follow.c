@@ -241,6 +241,7 @@ static void next_try(struct follow *f)
     f->s.attempt = f->watched = f->next_attempt;
     f->s.number = f->next_number;
     f->s.offset = 0;
+    f->s.end = UINT64_MAX;
     f->next_attempt = f->next_number = 0;
     f->waits_since_us = 0;
     logs_watch(f->all->logs, f->watched, on_log, f);
@@ -291,8 +292,8 @@ static bool turn(struct follow *f, struct arena *a)
     if (f->s.attempt == 0 && f->next_attempt != 0)
         next_try(f);
     if (f->s.attempt != 0) {
-        struct logs_query want = {.from = f->s.tail >= 0 ? LOGS_FROM_TAIL : LOGS_FROM_OFFSET,
-                                  .at = f->s.tail >= 0 ? f->s.tail : (int64_t)f->s.offset,
+        struct logs_query want = {.from = LOGS_FROM_OFFSET,
+                                  .at = (int64_t)f->s.offset,
                                   .streams = f->s.streams,
                                   .max_lines = f->s.plain ? PLAIN_LINES : EVENTS_LINES,
                                   .max_bytes = f->s.plain ? PLAIN_BYTES : EVENTS_BYTES};
@@ -301,9 +302,10 @@ static bool turn(struct follow *f, struct arena *a)
             end_stream(f);
             return false;
         }
+        while (page.n > 0 && page.lines[page.n - 1].offset >= f->s.end)
+            page.n--;
         send_lines(f, &page, a);
         f->s.offset = page.next_offset;
-        f->s.tail = -1;
         if (page.n > 0)
             return true;
     }
@@ -311,13 +313,13 @@ static bool turn(struct follow *f, struct arena *a)
         end_stream(f);
         return false;
     }
-    if (f->next_attempt != 0) {
+    if (f->next_attempt != 0 && !f->s.only) {
         if (!log_over(f, page.complete))
             return false;
         next_try(f);
         return true;
     }
-    if (!f->job_ended)
+    if (!f->job_ended && f->next_attempt == 0)
         return false;
     if (f->s.attempt == 0 || log_over(f, page.complete)) {
         if (!dirty && !read_job(f, a, &job)) {

@@ -40,10 +40,10 @@ void follows_tick(struct follows *f);
 struct follow_start {
     int64_t job;
     int64_t attempt, number; /* where to begin; 0: none yet */
-    uint64_t offset;
-    int64_t tail;     /* of the first try, in lines; -1: from offset */
-    unsigned streams; /* LOGS_OUT | …; 0: all */
-    bool plain;       /* the bytes of one try, no events, no later tries; ends at the present end */
+    uint64_t offset, end;    /* of the first try; end UINT64_MAX: as far as it goes */
+    unsigned streams;        /* LOGS_OUT | …; 0: all */
+    bool only;               /* no later tries */
+    bool plain; /* the bytes of one try, no events, no later tries; ends at the present end */
 };
 /* For a handler without a transaction to return: the request becomes a stream. */
 int follows_take(struct request *q, const struct follow_start *s);
