@@ -156,9 +156,9 @@ static void put_env(struct buf *to, const char *name, const char *value)
 }
 
 /* Variables that Drover sets and a job cannot change: they say what was leased. */
-static const char *const own_variables[] = {"DROVER_JOB_ID",        "DROVER_ATTEMPT",
-                                            "DROVER_GPUS",          "DROVER_RUN",
-                                            "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"};
+static const char *const own_variables[] = {
+    "DROVER_JOB_ID", "DROVER_ATTEMPT",       "DROVER_ATTEMPT_ID",     "DROVER_GPUS",
+    "DROVER_RUN",    "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"};
 
 static bool own_variable(const char *name)
 {
@@ -284,8 +284,9 @@ int start_read(const struct jv *o, const struct groups *groups, const struct nod
         snprintf(job, sizeof(job), "%s", jv_text(id, NULL));
     else
         snprintf(job, sizeof(job), "j-%lld", (long long)jv_int(id));
-    int k = OK;
-    if (jv_kind(where) != JV_NULL)
+    int64_t number;
+    int k = whole(o, "number", 1, COUNT_MAX, 1, &number, e);
+    if (k == OK && jv_kind(where) != JV_NULL)
         k = text(where, "cwd", &cwd, e);
     if (k == OK && *cwd != '/')
         k = err_set(e, ERR_INVALID, "cwd must be an absolute path, not %.200s", cwd);
@@ -304,10 +305,12 @@ int start_read(const struct jv *o, const struct groups *groups, const struct nod
         k = put_job_env(jv_get(o, "env"), user, spec, e);
     if (k != OK)
         return k;
-    char number[32];
-    snprintf(number, sizeof(number), "%lld", (long long)a->id);
+    char text_of_id[32], text_of_try[32];
+    snprintf(text_of_id, sizeof(text_of_id), "%lld", (long long)a->id);
+    snprintf(text_of_try, sizeof(text_of_try), "%lld", (long long)number);
     put_env(spec, "DROVER_JOB_ID", job);
-    put_env(spec, "DROVER_ATTEMPT", number);
+    put_env(spec, "DROVER_ATTEMPT", text_of_try);
+    put_env(spec, "DROVER_ATTEMPT_ID", text_of_id);
     buf_add(spec, SPEC_LAST, sizeof(SPEC_LAST));
     if (spec->overflow)
         return err_set(e, ERR_TOO_LARGE, "the command and its environment are too long");

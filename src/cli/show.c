@@ -76,6 +76,7 @@ static const char *wishes(struct arena *a, const struct jv *job)
     AUTO(buf) struct buf b = {0};
     int64_t gpus = jv_get_int(job, "gpus", 0), cpus = jv_get_int(job, "cpus", 0);
     int64_t memory = jv_get_int(job, "memory_mib", 0), limit = jv_get_int(job, "time_limit_s", 0);
+    int64_t counted = jv_get_int(job, "cpus_counted", 0);
     const struct jv *types = jv_get(job, "gpu_type");
     if (gpus > 0)
         buf_printf(&b, "%" PRId64 "%s%s", gpus,
@@ -85,6 +86,9 @@ static const char *wishes(struct arena *a, const struct jv *job)
                    list_text(a, types));
     if (cpus > 0)
         buf_printf(&b, "%s%s", b.len > 0 ? ", " : "", text_of(a, "%" PRId64 " CPUs", cpus));
+    else if (counted > 0)
+        buf_printf(&b, "%s%s", b.len > 0 ? ", " : "",
+                   text_of(a, "no CPUs (%" PRId64 " is counted)", counted));
     if (memory > 0)
         buf_printf(&b, "%s%s", b.len > 0 ? ", " : "", text_mib(a, memory));
     if (limit > 0)
@@ -157,6 +161,8 @@ static void print_facts(struct cli *c, const struct jv *job)
     fact(c, "command", command_text(a, jv_get(job, "command")));
     fact(c, "owner", jv_get_text(job, "owner"));
     fact(c, "asked for", wishes(a, job));
+    for (size_t i = 0; i < jv_len(jv_get(job, "notes")); i++)
+        fact(c, "note", jv_text(jv_at(jv_get(job, "notes"), i), NULL));
     fact(c, "priority", jv_get_text(job, "priority"));
     fact(c, "image", jv_get_text(job, "image"));
     fact(c, "directory", jv_get_text(job, "cwd"));

@@ -102,6 +102,16 @@ static int stay(struct cli *c, struct client *client, const struct parsed *p, co
     return opt_given(p, "wait") ? code : code != 0 ? EXIT_FAILED_ : EXIT_DONE;
 }
 
+static void print_submitted(FILE *to, const struct term *t, struct cli *c, const struct jv *job)
+{
+    const struct jv *notes = jv_get(job, "notes");
+    print_job_line(to, t, c, job);
+    for (size_t i = 0; i < jv_len(notes); i++) {
+        const char *note = jv_text(jv_at(notes, i), NULL);
+        say(to, "  note: %s\n", text_clean(&c->arena, note));
+    }
+}
+
 static int run(struct cli *c, const struct parsed *p)
 {
     struct err e = {0};
@@ -133,7 +143,7 @@ static int run(struct cli *c, const struct parsed *p)
     if (c->json)
         print_json(&r);
     else
-        print_job_line(stays ? stderr : stdout, stays ? &c->err : &c->out, c, r.json);
+        print_submitted(stays ? stderr : stdout, stays ? &c->err : &c->out, c, r.json);
     fflush(stdout);
     return stays ? stay(c, client, p, id) : EXIT_DONE;
 }
@@ -147,8 +157,9 @@ static const struct opt opts[] = {
     {"env", 'e', OPT_TEXT, "K=V", "variable for the job; K alone takes it along from here",
      .many = true},
     {"cwd", 0, OPT_TEXT, "DIR", "working directory; on the server's own host relative to here"},
-    {"cpus", 0, OPT_INT, "N", "CPU threads", 1, 65536},
-    {"memory", 'm', OPT_BYTES, "SIZE", "memory limit, such as 4G"},
+    {"cpus", 0, OPT_INT, "N", "CPU threads (not given: 1 is counted without GPUs, none with)", 1,
+     65536},
+    {"memory", 'm', OPT_BYTES, "SIZE", "memory limit, such as 4G, where the node enforces it"},
     {"time", 't', OPT_DURATION, "TIME", "time limit, such as 90s, 15m, 2h, 1d12h"},
     {"priority", 'p', OPT_TEXT, "P", "low, normal, high, urgent, or 1 to 10",
      .choices = "low normal high urgent"},

@@ -297,6 +297,11 @@ int64_t priority_parse(const char *s)
 
 /* ---- submit ---- */
 
+int64_t job_counted_cpus(const struct job *j)
+{
+    return j->cpus != INT_NULL ? j->cpus : j->gpus == 0 ? 1 : 0;
+}
+
 /* Refused at once when no node of the fleet could ever run it: better than waiting for ever. */
 static int check_possible(struct tx *tx, struct jobs *jobs, const struct job *j, struct arena *a,
                           struct err *e)

@@ -134,6 +134,9 @@ int job_submit(struct tx *tx, const struct job_spec *spec, const struct principa
 /* By "j-17" or uuid. ERR_NOT_FOUND also for somebody else's job. */
 int job_find(struct tx *tx, const char *ref, const struct principal *who, struct arena *a,
              struct job *out, struct err *e);
+/* Threads of a host that the scheduler counts for it: as many as it asked for; when it did not
+ * say, one without GPUs and none with. */
+int64_t job_counted_cpus(const struct job *j);
 int job_get(struct tx *tx, int64_t id, struct arena *a, struct job *out, struct err *e);
 /* Asks for the end. Idempotent: a job that has ended is left as it is (*changed false). grace_s
  * < 0: the job's own. */

@@ -74,6 +74,7 @@ const char *start_message(const struct jobs *jobs, const struct job *j, const st
     json_key(&w, "attempt");
     json_open(&w, '{');
     json_kint(&w, "id", at->id);
+    json_kint(&w, "number", at->number);
     json_ktext(&w, "job", id_text("j", j->id, id));
     json_ktext(&w, "name", j->name);
     json_key(&w, "argv");
@@ -150,12 +151,6 @@ struct picture {
     struct gpu **rows; /* beside the place_gpus of each node, by place */
 };
 
-/* What a job takes of a host's threads when it did not say: one without GPUs, none with. */
-static int64_t counted_cpus(const struct job *j)
-{
-    return j->cpus != INT_NULL ? j->cpus : j->gpus == 0 ? 1 : 0;
-}
-
 static void mark_unusable(const struct fleet_snapshot *s, struct place_gpu *g)
 {
     for (size_t i = 0; i < s->n_gpus; i++)
@@ -227,7 +222,7 @@ static int take_picture(struct tx *tx, struct jobs *jobs, struct picture *p, str
         for (size_t i = 0; i < p->n_nodes; i++) {
             if (p->nodes[i].id != row_int(r, 0))
                 continue;
-            p->nodes[i].cpus_free -= counted_cpus(&j);
+            p->nodes[i].cpus_free -= job_counted_cpus(&j);
             p->nodes[i].memory_free_mib -= row_int(r, 3);
         }
     }
@@ -325,7 +320,7 @@ static int pass_page(struct tx *tx, struct jobs *jobs, struct picture *p, struct
                                       .gpus = j[i].gpus,
                                       .types = j[i].gpu_type.items,
                                       .n_types = j[i].gpu_type.n,
-                                      .cpus = counted_cpus(&j[i]),
+                                      .cpus = job_counted_cpus(&j[i]),
                                       .memory_mib = j[i].memory_mib != INT_NULL ? j[i].memory_mib
                                                                                 : 0};
     }

@@ -193,12 +193,13 @@ def exits(node):
             check(a["state"] == "refused" and x["reason"] == "start_failed" and words in x["detail"], x)
     with case("env, cwd, stdin and the leased GPUs"):
         i, a, x = node.run(sh("env | sort; pwd; cat; echo $0"), cwd="/usr", gpus=[0, 3],
-                           gpu_uuids=["GPU-aa", "GPU-bb"], job=17,
+                           gpu_uuids=["GPU-aa", "GPU-bb"], job=17, number=3,
                            env={"A": "1 2", "PATH": "/bin:/usr/bin", "CUDA_VISIBLE_DEVICES": "all"})
         got = dict(l.split(b"=", 1) for l in node.server.lines(i) if b"=" in l)
         want = {b"A": b"1 2", b"PATH": b"/bin:/usr/bin", b"CUDA_VISIBLE_DEVICES": b"GPU-aa,GPU-bb",
                 b"NVIDIA_VISIBLE_DEVICES": b"GPU-aa,GPU-bb", b"DROVER_GPUS": b"0,3",
-                b"DROVER_JOB_ID": b"j-17", b"DROVER_ATTEMPT": str(i).encode(), b"LANG": b"C.UTF-8"}
+                b"DROVER_JOB_ID": b"j-17", b"DROVER_ATTEMPT": b"3",
+                b"DROVER_ATTEMPT_ID": str(i).encode(), b"LANG": b"C.UTF-8"}
         check({k: got.get(k) for k in want} == want, got)
         check(set(got) <= set(want) | {b"HOME", b"USER", b"LOGNAME", b"DROVER_RUN", b"PWD"}, set(got))
         check(node.server.lines(i)[-2:] == [b"/usr", b"sh"])

@@ -95,7 +95,8 @@ class FakeNative:
                "time_limit_s": None, "retries": 0, "attempt": 1, "labels": {}, "node": None,
                "node_name": None, "gpu_ids": [], "exit_code": None, "signal": None, "end_reason": None,
                "created_at": AT, "started_at": None, "ended_at": None, "waited_s": 12.0, "ran_s": None,
-               "position": 3, "cost": None, "currency": None, "simulated": False, "log_lines": 0}
+               "position": 3, "cost": None, "currency": None, "simulated": False, "log_lines": 0,
+               "cpus_counted": 0, "notes": []}
         job.update(more)
         return job
 

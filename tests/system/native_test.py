@@ -14,7 +14,8 @@ from lib import Server, WebSocket, case, check, finish, require, until  # noqa: 
 JOB = ["id", "uuid", "name", "kind", "state", "reason", "owner", "owner_id", "priority", "priority_value", "command",
        "env", "cwd", "image", "gpus", "gpu_type", "cpus", "memory_mib", "time_limit_s", "retries", "attempt", "labels",
        "node", "node_name", "gpu_ids", "exit_code", "signal", "end_reason", "created_at", "started_at", "ended_at",
-       "waited_s", "ran_s", "position", "cost", "currency", "simulated", "log_lines"]
+       "waited_s", "ran_s", "position", "cost", "currency", "simulated",
+       "cpus_counted", "notes", "log_lines"]
 LINE = ["n", "offset", "at", "stream", "text", "attempt", "partial"]
 GPU = ["id", "node", "node_name", "index", "uuid", "name", "type", "memory_total_mib", "memory_used_mib", "utilization",
        "memory_utilization", "temperature_c", "power_w", "power_limit_w", "state", "holder", "processes", "simulated",
@@ -78,6 +79,20 @@ def jobs(server, user):
         job = server.get(f"/v1/jobs/{job['id']}").json
         check(job["log_lines"] == 2 and job["position"] is None and job["node"] == "n-1" and job["node_name"], job)
         check(server.get("/v1/jobs/" + job["uuid"]).json["id"] == job["id"])
+
+    with case("a script finds the number of its try, not Drover's id"):
+        made = submit(server, "echo $DROVER_ATTEMPT; exit 1", retries=2)
+        ended(server, made["id"])
+        lines = until(lambda: (r := server.get(f"/v1/jobs/{made['id']}/log").json)["complete"] and r["items"], what="its log")
+        check([l["text"] for l in lines if l["stream"] == "out"] == ["3"], lines)
+
+    with case("what is counted and what is not enforced is told at submit"):
+        enforces = server.get("/v1/nodes").json["items"][0]["enforces"]
+        made = submit(server, "true", memory_mib=64, cpus=1)
+        check(made["cpus_counted"] == 1 and
+              ("memory" not in enforces) == any("memory limit is not enforced" in n for n in made["notes"]), made)
+        plain = submit(server, "true")
+        check((plain["cpus"], plain["cpus_counted"], plain["notes"]) == (None, 1, []), plain)
 
     with case("a wait ends with the job, or with its time"):
         slow = submit(server, "sleep 30")

@@ -133,6 +133,8 @@ function plain(job) {
     rest.reason = `GPUs: ${free} of ${rest.gpus} free`
   }
   if (rest.state === 'running') rest.ran_s = (now - Date.parse(rest.started_at)) / 1000
+  rest.cpus_counted = job.cpus ?? (job.gpus > 0 ? 0 : 1)
+  rest.notes = []
   rest.log_lines = logs.get(job.id)?.length ?? 0
   return rest
 }

@@ -48,6 +48,11 @@ VIEW(job_view, struct job_shown, "Job", &job_record, 0, JOB("id", id), JOB("uuid
                  "first 20,000"),
      MADE("cost", cost, T_REAL, .flags = F_NULL, .doc = "null: own hosts have no price"),
      MADE("currency", currency, T_TEXT, .flags = F_NULL), JOB("simulated", simulated),
+     MADE("cpus_counted", cpus_counted, T_INT,
+          .doc = "threads of a host that the scheduler counts for it: `cpus`, or when that is null "
+                 "1 without GPUs and 0 with"),
+     MADE("notes", notes, T_TEXTS,
+          .doc = "what its submitter should know: a limit that its node does not enforce"),
      MADE("log_lines", log_lines, T_INT, .flags = F_NULL,
           .doc = "of its newest try; null in lists and in answers to changes"));
 
@@ -66,6 +71,51 @@ static void job_times(struct job_shown *s)
                                   : INT_NULL;
 }
 
+static bool node_enforces(const struct node *n, const char *limit)
+{
+    for (size_t i = 0; i < n->enforces.n; i++)
+        if (strcmp(n->enforces.items[i], limit) == 0)
+            return true;
+    return false;
+}
+
+/* The nodes that may run it, or do, and let it pass this limit; "" when all hold it. */
+static const char *nodes_without(const struct job *j, const struct fleet_snapshot *fleet,
+                                 const char *limit, struct arena *a)
+{
+    enum { NAMES_MAX = 200 };
+    AUTO(buf) struct buf names = {0};
+    for (size_t i = 0; i < fleet->n_nodes && names.len < NAMES_MAX; i++) {
+        const struct node *n = &fleet->nodes[i].node;
+        bool may_run = j->node_id != 0 ? n->id == j->node_id : n->state == NODE_ONLINE;
+        if (may_run && !node_enforces(n, limit))
+            buf_printf(&names, "%s%s", names.len > 0 ? ", " : "", n->name);
+    }
+    return arena_strdup(a, buf_str(&names));
+}
+
+static struct texts job_notes(const struct job *j, const struct fleet_snapshot *fleet,
+                              struct arena *a)
+{
+    struct texts notes = {.items = arena_alloc(a, 2 * sizeof(char *))};
+    struct err note;
+    bool own = strcmp(j->provider, "local") == 0;
+    const char *memory = own && j->memory_mib != INT_NULL ? nodes_without(j, fleet, "memory", a)
+                                                          : "";
+    const char *cpu = own && j->cpus != INT_NULL ? nodes_without(j, fleet, "cpu", a) : "";
+    if (*memory != '\0') {
+        err_set(&note, ERR_INVALID,
+                "the memory limit is not enforced on %s: the job may use more there", memory);
+        notes.items[notes.n++] = arena_strdup(a, note.text);
+    }
+    if (*cpu != '\0') {
+        err_set(&note, ERR_INVALID,
+                "the CPU limit is not enforced on %s: the job may use more threads there", cpu);
+        notes.items[notes.n++] = arena_strdup(a, note.text);
+    }
+    return notes;
+}
+
 static void job_fill(const struct job *j, const struct fleet_snapshot *fleet, int64_t ahead,
                      struct arena *a, struct job_shown *out)
 {
@@ -73,7 +123,9 @@ static void job_fill(const struct job *j, const struct fleet_snapshot *fleet, in
                               .priority_word = priority_word(j->priority),
                               .position = ahead >= 0 ? ahead + 1 : INT_NULL,
                               .log_lines = j->attempt == 0 ? 0 : INT_NULL,
-                              .cost = NAN};
+                              .cost = NAN,
+                              .cpus_counted = job_counted_cpus(j),
+                              .notes = job_notes(j, fleet, a)};
     job_times(out);
     const struct snap_node *n = j->node_id != 0 ? snapshot_node(fleet, j->node_id) : NULL;
     if (n != NULL)

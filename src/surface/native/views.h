@@ -39,6 +39,8 @@ struct job_shown {
     int64_t log_lines; /* INT_NULL: not looked up */
     double cost;
     const char *currency;
+    int64_t cpus_counted;
+    struct texts notes;
 };
 extern const struct view job_view;
 /* lines: look up how many lines it has printed, which may read a file: not in a write. */

@@ -168,6 +168,10 @@ export interface components {
             currency: string | null;
             /** @description made up: the demo, not a real run */
             simulated: boolean;
+            /** @description threads of a host that the scheduler counts for it: `cpus`, or when that is null 1 without GPUs and 0 with */
+            cpus_counted: number;
+            /** @description what its submitter should know: a limit that its node does not enforce */
+            notes: string[];
             /** @description of its newest try; null in lists and in answers to changes */
             log_lines: number | null;
         };
@@ -197,8 +201,9 @@ export interface components {
             gpus?: number;
             /** @description any of these will do */
             gpu_type?: string[];
+            /** @description threads; left out, 1 is counted for a job without GPUs and none with, and nothing limits it */
             cpus?: number | null;
-            /** @description limit; beyond it the job is ended */
+            /** @description limit; beyond it the job is ended, where its node enforces that (the answer's notes say where not) */
             memory_mib?: number | null;
             time_limit_s?: number | null;
             /**

@@ -170,6 +170,7 @@ export default {
     gpuIds: 'GPU ids',
     memory: 'Memory',
     cpus: 'CPUs',
+    cpusCounted: 'not asked for ({n} counted)',
     started: 'Started',
     ended: 'Ended',
     later: '{time} later',

@@ -172,6 +172,7 @@ const zh: Messages = {
     gpuIds: 'GPU 编号',
     memory: '内存',
     cpus: 'CPU',
+    cpusCounted: '未申请（按 {n} 个计）',
     started: '开始于',
     ended: '结束于',
     later: '{time} 之后',
