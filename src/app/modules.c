@@ -6,6 +6,7 @@
 #include "fleet/fleet.h"
 #include "identity/identity.h"
 #include "jobs/jobs.h"
+#include "notify/notify.h"
 #include "providers/providers.h"
 #include "surface/surface.h"
 
@@ -13,6 +14,7 @@ const struct module *const app_modules[] = {
     &app_module,
     &event_module,
     &request_module,
+    &notify_module,
     &identity_module,
     &fleet_module,
     &jobs_module,
@@ -20,12 +22,14 @@ const struct module *const app_modules[] = {
     /* routes */
     &common_module,
     &platform_accounts_module,
+    &platform_recovery_module,
     &platform_providers_module,
     &platform_submit_module,
     &platform_tasks_module,
     &training_gpu_module,
     &baremetal_gpu_module,
     &native_accounts_module,
+    &native_recovery_module,
     &native_link_module,
     &native_jobs_module,
     &native_fleet_module,

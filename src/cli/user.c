@@ -283,3 +283,37 @@ const struct verb verb_user_delete = {
     .opts = delete_opts,
     .run = delete_run,
 };
+
+static int reset_run(struct cli *c, const struct parsed *p)
+{
+    struct err e = {0};
+    AUTO(client) struct client *client = NULL;
+    AUTO(reply) struct reply r = {0};
+    const char *id;
+    if (client_open(c->server, &client, &e) != OK)
+        return client_fail(NULL, &e);
+    if (find_user(c, client, p->args[0], &id, &e) != OK)
+        return client_fail(client, &e);
+    struct call q = {.method = "POST",
+                     .path = arena_printf(&c->arena, "%s/reset-link", user_path(&c->arena, id))};
+    if (client_call(client, &q, &r, &e) != OK)
+        return client_fail(client, &e);
+    if (c->json) {
+        print_json(&r);
+        return EXIT_DONE;
+    }
+    printf("%s\n", text_clean(&c->arena, jv_get_text(r.json, "url")));
+    fflush(stdout);
+    say(stderr, "Give this link to %s: it sets a new password once, until %s.\n", p->args[0],
+        text_clock(&c->arena, time_of(r.json, "expires_at")));
+    return EXIT_DONE;
+}
+
+static const char *const reset_examples[] = {"drover user reset li.na@example.com", NULL};
+const struct verb verb_user_reset = {
+    .name = "user reset",
+    .summary = "make a link with which someone sets a new password",
+    .arg = {"USER", ARG_ONE, ARG_TEXT},
+    .examples = reset_examples,
+    .run = reset_run,
+};

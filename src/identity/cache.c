@@ -345,6 +345,7 @@ static int drop_ended_tx(struct tx *tx, void *ctx, struct err *e)
     static const char *const ended[] = {
         "DELETE FROM tickets WHERE expires_at < ?1",
         "DELETE FROM sessions WHERE expires_at < ?1",
+        "DELETE FROM account_links WHERE expires_at < ?1",
         "DELETE FROM service_tokens WHERE expires_at IS NOT NULL AND expires_at < ?1",
     };
     int rc = tx_exec(tx, "DELETE FROM revoked_tokens WHERE until_s < ?1",

@@ -46,10 +46,17 @@ static const struct migration migrations[] = {
                "ALTER TABLE tickets ADD COLUMN sid $TEXT;"
                "ALTER TABLE tickets ADD COLUMN token_id $INT",
      .min_compatible = 2001},
+    {.id = 2070,
+     .name = "links for a new password and to verify an e-mail",
+     .script = "CREATE TABLE account_links(id $ID, kind $TEXT NOT NULL, user_id $INT NOT NULL,"
+               " email $TEXT NOT NULL, hash $TEXT NOT NULL UNIQUE, created_at $INT NOT NULL,"
+               " expires_at $INT NOT NULL);"
+               "CREATE INDEX account_links_user ON account_links(user_id)",
+     .min_compatible = 2001},
     {0},
 };
-static const struct record *const records[] = {&user_record, &session_record, &service_token_record,
-                                               &audit_record, NULL};
+static const struct record *const records[] = {
+    &user_record, &session_record, &service_token_record, &audit_record, &link_record, NULL};
 
 static const struct setting settings[] = {
     {"SECRET_KEY", "API_SECRET_KEY", SET_TEXT, NULL, .secret = true,
@@ -305,6 +312,9 @@ static int identity_start(struct house *h, void **state, struct err *e)
     if ((rc = read_trust(id, e)) == OK && (rc = open_secrets(id, e)) == OK &&
         (rc = cache_load_revoked(id, e)) == OK)
         rc = first_accounts(id, e);
+    mail_kinds(recovery_mails);
+    if (id->loopback)
+        mail_may_log(h);
     if (rc != OK) {
         *state = NULL;
         identity_stop(h, id);

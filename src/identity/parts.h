@@ -4,6 +4,7 @@
  *   users.c         accounts            passwords.c  rules and generated passwords
  *   sessions.c      tokens of sessions  sign_in.c    comparing passwords, back-off
  *   tokens.c        service tokens and tickets
+ *   recovery.c      links for a new password and to verify an e-mail
  *   authenticate.c  from a request to a principal
  *   cache.c         what is kept in memory           audit.c  the audit log
  *   texts.c         error texts in Chinese
@@ -17,6 +18,7 @@
 #include "identity/sessions.h"
 #include "identity/trust.h"
 #include "io/crypto.h"
+#include "notify/notify.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -128,6 +130,12 @@ int bad_login(struct err *e);
 
 int ticket_redeem(struct identity *id, const char *ticket, struct principal *who, struct err *e);
 int service_tokens_delete_all(struct tx *tx, int64_t user_id, struct err *e);
+
+/* ---- recovery.c ---- */
+
+extern const struct record link_record;
+extern const struct mail_kind recovery_mails[];
+int links_delete_all(struct tx *tx, int64_t user_id, struct err *e);
 
 /* ---- authenticate.c ---- */
 

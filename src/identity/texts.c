@@ -30,6 +30,21 @@ const struct err_text identity_texts[] = {
     {"a password must not contain the e-mail address", "密码不能包含邮箱地址"},
     {"registration is closed here; ask an administrator for an account",
      "此处不开放注册，请向管理员申请账户"},
+    {"this link was used already, is too old, or was never one; ask for another",
+     "此链接已使用、已过期或无效，请重新申请"},
+    {"this address is verified already", "此邮箱已经验证过"},
+    {"A new password for Drover", "重置 Drover 密码"},
+    {"Somebody asked for a new password for the Drover account %s.\n"
+     "Choose it here within an hour:\n\n%s\n\n"
+     "Was it not you? Do nothing: the old password goes on.\n",
+     "有人为 Drover 账户 %s 申请了新密码。\n请在一小时内打开以下链接设置：\n\n%s\n\n"
+     "如果不是您本人操作，无需处理，原密码仍然有效。\n"},
+    {"Is this your address?", "请确认您的邮箱"},
+    {"The Drover account %s uses this address.\n"
+     "Confirm within an hour that it is yours:\n\n%s\n\n"
+     "Do you know nothing of it? Do nothing.\n",
+     "Drover 账户 %s 使用了此邮箱。\n请在一小时内打开以下链接确认：\n\n%s\n\n"
+     "如果您不知情，无需处理。\n"},
     {"no such user", "没有这个用户"},
     {"no such token", "没有这个令牌"},
     {"there is an account with this e-mail", "此邮箱已被注册"},

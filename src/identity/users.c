@@ -313,6 +313,8 @@ int user_change(struct tx *tx, struct user *u, const struct user_input *in, unsi
         rc = record_update(tx, &user_record, &now, e);
     if (rc == OK && ends)
         rc = sessions_end_all(tx, now.id, e);
+    if (rc == OK && (ends || moved))
+        rc = links_delete_all(tx, now.id, e);
     if (rc == OK)
         rc = tell(tx, "user.updated", &now, actor, "was changed", a, e);
     if (rc == OK) {
@@ -356,6 +358,8 @@ int user_delete(struct tx *tx, const struct user *u, const struct principal *who
         rc = delete_hooks[i](tx, u->id, who, e);
     if (rc == OK)
         rc = service_tokens_delete_all(tx, u->id, e);
+    if (rc == OK)
+        rc = links_delete_all(tx, u->id, e);
     static const char *const rows[] = {
         "DELETE FROM sessions WHERE user_id = ?1",
         "DELETE FROM users WHERE id = ?1",

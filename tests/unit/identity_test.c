@@ -6,6 +6,7 @@
 #include "identity/trust.h"
 #include "identity/words.h"
 #include "io/crypto.h"
+#include "io/smtp.h"
 
 #include "test.h"
 
@@ -440,6 +441,35 @@ TEST(secrets_open_only_with_their_key_file)
     unlink(path);
     unlink(other);
     CHECK(rmdir(dir) == 0); /* nothing else was left there */
+}
+
+TEST(nothing_in_a_mail_becomes_a_header)
+{
+    AUTO(buf) struct buf out = {0};
+    struct smtp_mail m = {.from = "Dr\xc3\xb6ver <d@example.com>",
+                          .to = "a@example.com",
+                          .subject = "hello\r\nBcc: thief@example.com",
+                          .text = "one\r\n.\r\nQUIT\r\n",
+                          .id = "x",
+                          .at = INT64_C(1757169341000000)};
+    smtp_compose(&m, &out);
+    const char *text = buf_str(&out), *end = strstr(text, "\r\n\r\n");
+    CHECK(end != NULL && strstr(text, "Bcc") == NULL && strstr(text, "QUIT") == NULL);
+    CHECK(strstr(text, "From: =?UTF-8?B?RHLDtnZlcg==?= <d@example.com>\r\n") == text);
+    CHECK(strstr(text, "\r\nDate: Sat, 06 Sep 2025 14:35:41 +0000\r\n") != NULL);
+    struct smtp_server server = {.url = "smtp://127.0.0.1:9", .timeout_s = 1};
+    struct err e = {0};
+    static const char *const bad[] = {"a@b.c\r\nDATA", "a@b.c> <d@e.f", "no address", ""};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        m.to = bad[i];
+        CHECK_INT(smtp_send(&server, &m, &e), ERR_UPSTREAM);
+        CHECK_STR(e.code, SMTP_REFUSED);
+    }
+    server.url = "http://example.com";
+    CHECK_INT(smtp_check(&server, "d@example.com", &e), ERR_INVALID);
+    server.url = "smtps://u:p@mail.example.com:465";
+    CHECK_OK(smtp_check(&server, "D <d@example.com>", &e), &e);
+    CHECK_INT(smtp_check(&server, "D", &e), ERR_INVALID);
 }
 
 TEST_MAIN

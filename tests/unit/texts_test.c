@@ -5,6 +5,7 @@
 #include "gpu/gpu.h"
 #include "identity/identity.h"
 #include "jobs/jobs.h"
+#include "notify/notify.h"
 #include "surface/surface.h"
 
 #include "test.h"
@@ -12,6 +13,7 @@
 #include <ctype.h>
 
 static const struct module *const modules[] = {
+    &notify_module,
     &identity_module,
     &fleet_module,
     &jobs_module,
@@ -23,6 +25,8 @@ static const struct module *const modules[] = {
     &training_gpu_module,
     &baremetal_gpu_module,
     &native_accounts_module,
+    &native_recovery_module,
+    &platform_recovery_module,
     NULL,
 };
 

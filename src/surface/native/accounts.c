@@ -3,6 +3,8 @@
  * What must stay true: people see and change only themselves, administrators everyone; somebody
  * else's account is not found rather than forbidden; a secret is told once, in the answer that
  * makes it, and that answer must not be stored on the way. */
+#include "surface/native/accounts.h"
+#include "surface/native/views.h"
 #include "surface/surface.h"
 
 #include "base/str.h"
@@ -101,34 +103,19 @@ VIEW(token_make_view, struct token_make, "TokenMake", NULL, 0,
      FIELD(struct token_make, "expires_in_days", expires_in_days, T_INT, .flags = F_NULL, .min = 1,
            .max = 3650, .doc = "never when it is left out"));
 
-struct page_query {
-    int64_t limit;
-    const char *cursor;
-};
-VIEW(page_query, struct page_query, "AccountsPage", NULL, 0,
-     FIELD(struct page_query, "limit", limit, T_INT, .min = 1, .max = 1000, .def = "50"),
-     FIELD(struct page_query, "cursor", cursor, T_TEXT, .flags = F_NULL));
-struct page {
-    struct list items;
-    const char *next_cursor;
-};
-VIEW(users_view, struct page, "UserList", NULL, 0, LIST(struct page, "items", items, &user_view),
-     FIELD(struct page, "next_cursor", next_cursor, T_TEXT, .flags = F_NULL));
-VIEW(tokens_view, struct page, "TokenList", NULL, 0, LIST(struct page, "items", items, &token_view),
-     FIELD(struct page, "next_cursor", next_cursor, T_TEXT, .flags = F_NULL));
+VIEW(native_page_query_view, struct native_page_query, "AccountsPage", NULL, 0,
+     PAGE_QUERY(struct native_page_query, 1000));
+PAGE_VIEW(users_view, "UserList", &user_view);
+PAGE_VIEW(tokens_view, "TokenList", &token_view);
 
-struct id_path {
-    int64_t id;
-};
-VIEW(user_path_view, struct id_path, "UserId", NULL, 0,
-     FIELD(struct id_path, "id", id, T_ID, .flags = F_REQUIRED, .prefix = "u"));
-VIEW(token_path_view, struct id_path, "TokenId", NULL, 0,
-     FIELD(struct id_path, "id", id, T_ID, .flags = F_REQUIRED, .prefix = "t"));
+VIEW(user_path_view, struct native_id, "UserId", NULL, 0,
+     FIELD(struct native_id, "id", id, T_ID, .flags = F_REQUIRED, .prefix = "u"));
+VIEW(token_path_view, struct native_id, "TokenId", NULL, 0,
+     FIELD(struct native_id, "id", id, T_ID, .flags = F_REQUIRED, .prefix = "t"));
 
 /* ---- helpers ---- */
 
-/* A reason about the password belongs to that field of the body. */
-static int on_field(struct request *q, struct err *e)
+int native_password_field(struct request *q, struct err *e)
 {
     if (strcmp(e->code, "WEAK_PASSWORD") == 0) {
         char reason[ERR_TEXT_MAX];
@@ -138,30 +125,27 @@ static int on_field(struct request *q, struct err *e)
     return (int)e->kind;
 }
 
-/* The cursor of a list is the last id that was shown. */
-static int page_after(const struct request *q, int64_t *after, struct err *e)
+int native_page_after(const struct request *q, const char *cursor, int64_t *after, struct err *e)
 {
-    const struct page_query *p = q->query;
     *after = 0;
-    if (p->cursor != NULL && (!str_int(p->cursor, after) || *after < 0))
-        return err_set(e, ERR_MALFORMED, "the cursor is not one that a list gave");
+    if (cursor != NULL && (!str_int(cursor, after) || *after < 0))
+        return native_bad_cursor(e);
     return OK;
 }
 
-static const char *next_cursor(struct request *q, struct list *l, size_t size)
+const char *native_next_cursor(struct request *q, struct list *l, int64_t limit, size_t size)
 {
-    const struct page_query *p = q->query;
-    if ((int64_t)l->n <= p->limit)
+    if ((int64_t)l->n <= limit)
         return NULL;
-    l->n = (size_t)p->limit; /* one more was read, to know that there is one */
+    l->n = (size_t)limit; /* one more was read, to know that there is one */
     const char *last = (const char *)l->items + (l->n - 1) * size;
     return arena_printf(q->arena, "%lld", (long long)*(const int64_t *)last);
 }
 
 _Static_assert(offsetof(struct user, id) == 0 && offsetof(struct service_token, id) == 0,
-               "next_cursor() reads the id at the front");
+               "native_next_cursor() reads the id at the front");
 
-static int answer_secret(struct request *q, int status, const struct view *v, const void *obj)
+int native_answer_secret(struct request *q, int status, const struct view *v, const void *obj)
 {
     request_header(q, "Cache-Control", "no-store");
     return request_answer(q, status, v, obj);
@@ -184,7 +168,7 @@ static int session_make(struct request *q, struct tx *tx, struct err *e)
 {
     struct session_made made;
     int rc = sign_in(tx, q, true, &made, e);
-    return rc != OK ? rc : answer_secret(q, 200, &session_view, &made);
+    return rc != OK ? rc : native_answer_secret(q, 200, &session_view, &made);
 }
 
 static int session_refresh(struct request *q, struct tx *tx, struct err *e)
@@ -193,7 +177,7 @@ static int session_refresh(struct request *q, struct tx *tx, struct err *e)
     struct session_made made;
     (void)tx;
     int rc = session_rotate(q, r->refresh_token, &made, e);
-    return rc != OK ? rc : answer_secret(q, 200, &session_view, &made);
+    return rc != OK ? rc : native_answer_secret(q, 200, &session_view, &made);
 }
 
 static int session_show(struct request *q, struct tx *tx, struct err *e)
@@ -219,22 +203,22 @@ static int session_ticket(struct request *q, struct tx *tx, struct err *e)
 {
     struct ticket t = {.expires_in = TICKET_S};
     int rc = ticket_make(tx, &q->who, &t.ticket, q->arena, e);
-    return rc != OK ? rc : answer_secret(q, 200, &ticket_view, &t);
+    return rc != OK ? rc : native_answer_secret(q, 200, &ticket_view, &t);
 }
 
 /* ---- users ---- */
 
 static int users_list(struct request *q, struct tx *tx, struct err *e)
 {
-    const struct page_query *p = q->query;
-    struct page out = {0};
+    const struct native_page_query *p = q->query;
+    struct native_page out = {0};
     int64_t after;
-    int rc = page_after(q, &after, e);
+    int rc = native_page_after(q, p->cursor, &after, e);
     if (rc == OK)
         rc = user_list(tx, after, p->limit + 1, q->arena, &out.items, e);
     if (rc != OK)
         return rc;
-    out.next_cursor = next_cursor(q, &out.items, sizeof(struct user));
+    out.next_cursor = native_next_cursor(q, &out.items, p->limit, sizeof(struct user));
     return request_answer(q, 200, &users_view, &out);
 }
 
@@ -246,7 +230,7 @@ static int user_make_prepare(struct request *q, struct err *e)
     if (generated)
         in->password = password_generate(q->arena);
     if (password_prepare(in->password, in->email, q->arena, &hash, e) != OK)
-        return on_field(q, e);
+        return native_password_field(q, e);
     q->prepared = (void *)(uintptr_t)hash;
     return OK;
 }
@@ -259,17 +243,17 @@ static int user_make(struct request *q, struct tx *tx, struct err *e)
     int rc = user_create(tx, in, hash_of_body(q), (enum role)in->role, principal_text(&q->who, who),
                          q->arena, &made, e);
     if (rc != OK)
-        return on_field(q, e);
+        return native_password_field(q, e);
     if (!(user_input_given(&user_make_view, in) & GIVEN_PASSWORD))
         made.new_password = in->password;
     q->audit_target = arena_printf(q->arena, "u-%lld", (long long)made.id);
-    return answer_secret(q, 201, &user_made_view, &made);
+    return native_answer_secret(q, 201, &user_made_view, &made);
 }
 
 /* Oneself, or anyone for an administrator. */
 static int visible_user(struct request *q, struct tx *tx, struct user *out, struct err *e)
 {
-    const struct id_path *path = q->params;
+    const struct native_id *path = q->params;
     if (!principal_sees(&q->who, path->id))
         return err_set(e, ERR_NOT_FOUND, "no such user");
     return user_get(tx, path->id, q->arena, out, e);
@@ -287,7 +271,7 @@ static int user_change_prepare(struct request *q, struct err *e)
     const struct user_input *in = q->body;
     const char *hash = NULL;
     if (in->password != NULL && password_prepare(in->password, in->email, q->arena, &hash, e) != OK)
-        return on_field(q, e);
+        return native_password_field(q, e);
     q->prepared = (void *)(uintptr_t)hash;
     return OK;
 }
@@ -303,7 +287,7 @@ static int user_change_handle(struct request *q, struct tx *tx, struct err *e)
     if (rc == OK)
         rc = user_change(tx, &u, q->body, given, hash_of_body(q), principal_text(&q->who, who),
                          q->arena, e);
-    return rc != OK ? on_field(q, e) : request_answer(q, 200, &user_view, &u);
+    return rc != OK ? native_password_field(q, e) : request_answer(q, 200, &user_view, &u);
 }
 
 static int user_delete_handle(struct request *q, struct tx *tx, struct err *e)
@@ -319,15 +303,15 @@ static int user_delete_handle(struct request *q, struct tx *tx, struct err *e)
 
 static int tokens_list(struct request *q, struct tx *tx, struct err *e)
 {
-    const struct page_query *p = q->query;
-    struct page out = {0};
+    const struct native_page_query *p = q->query;
+    struct native_page out = {0};
     int64_t after;
-    int rc = page_after(q, &after, e);
+    int rc = native_page_after(q, p->cursor, &after, e);
     if (rc == OK)
         rc = service_token_list(tx, q->who.user_id, after, p->limit + 1, q->arena, &out.items, e);
     if (rc != OK)
         return rc;
-    out.next_cursor = next_cursor(q, &out.items, sizeof(struct service_token));
+    out.next_cursor = native_next_cursor(q, &out.items, p->limit, sizeof(struct service_token));
     return request_answer(q, 200, &tokens_view, &out);
 }
 
@@ -342,12 +326,12 @@ static int token_make(struct request *q, struct tx *tx, struct err *e)
     if (rc != OK)
         return rc;
     q->audit_target = arena_printf(q->arena, "t-%lld", (long long)made.id);
-    return answer_secret(q, 201, &token_made_view, &made);
+    return native_answer_secret(q, 201, &token_made_view, &made);
 }
 
 static int token_delete(struct request *q, struct tx *tx, struct err *e)
 {
-    const struct id_path *path = q->params;
+    const struct native_id *path = q->params;
     int rc = service_token_delete(tx, &q->who, path->id, q->arena, e);
     return rc != OK ? rc : request_answer_empty(q, 204);
 }
@@ -369,8 +353,9 @@ static const struct route routes[] = {
     {"POST", "/v1/session/ticket", "session_ticket",
      "A one-time ticket for a WebSocket or an event stream", ACCESS_USER, .handle = session_ticket,
      .answers = {{200, &ticket_view}}, .tag = "session", .flags = ROUTE_NO_AUDIT},
-    {"GET", "/v1/users", "users_list", "Accounts, oldest first", ACCESS_ADMIN, .query = &page_query,
-     .handle = users_list, .answers = {{200, &users_view}}, .errors = "400", .tag = "users"},
+    {"GET", "/v1/users", "users_list", "Accounts, oldest first", ACCESS_ADMIN,
+     .query = &native_page_query_view, .handle = users_list, .answers = {{200, &users_view}},
+     .errors = "400", .tag = "users"},
     {"POST", "/v1/users", "user_create", "Make an account", ACCESS_ADMIN, .body = &user_make_view,
      .prepare = user_make_prepare, .handle = user_make, .answers = {{201, &user_made_view}},
      .errors = "409", .tag = "users"},
@@ -386,8 +371,8 @@ static const struct route routes[] = {
      ACCESS_ADMIN, .params = &user_path_view, .handle = user_delete_handle, .answers = {{204}},
      .errors = "404 409", .tag = "users"},
     {"GET", "/v1/tokens", "tokens_list", "The caller's service tokens, oldest first", ACCESS_USER,
-     .query = &page_query, .handle = tokens_list, .answers = {{200, &tokens_view}}, .errors = "400",
-     .tag = "tokens"},
+     .query = &native_page_query_view, .handle = tokens_list, .answers = {{200, &tokens_view}},
+     .errors = "400", .tag = "tokens"},
     {"POST", "/v1/tokens", "token_create", "Make a service token; its text is shown once",
      ACCESS_USER, .body = &token_make_view, .handle = token_make,
      .answers = {{201, &token_made_view}}, .errors = "403", .tag = "tokens"},
@@ -396,15 +381,9 @@ static const struct route routes[] = {
      .errors = "404", .tag = "tokens"},
 };
 
-static const struct err_text texts[] = {
-    {"the cursor is not one that a list gave", "游标不是列表给出的"},
-    {0},
-};
-
 const struct module native_accounts_module = {
     .name = "native-accounts",
     .routes = routes,
     .n_routes = ARRAY_LEN(routes),
     .surface = &native_surface,
-    .texts = texts,
 };

@@ -3,11 +3,14 @@
  * What must stay true: the answers' codes are the documented words; a public registration or a
  * change of one's own profile never touches role, is_active, is_superuser or is_verified, because
  * the views of those routes do not know them. */
+#include "surface/platform/accounts.h"
 #include "surface/surface.h"
 
 #include "base/world.h"
 #include "identity/accounts.h"
+#include "identity/recovery.h"
 #include "identity/sessions.h"
+#include "notify/notify.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -173,6 +176,8 @@ static int register_handle(struct request *q, struct tx *tx, struct err *e)
     int rc = user_register_role(q, tx, &role, e);
     if (rc == OK)
         rc = user_create(tx, q->body, q->prepared, role, actor(q, who), q->arena, &made, e);
+    if (rc == OK && mail_sends(q->house))
+        rc = recovery_ask(tx, q, LINK_VERIFY, made.email, e);
     if (rc != OK)
         return in_words_of(e, "register");
     q->audit_target = arena_printf(q->arena, "u-%lld", (long long)made.id);
