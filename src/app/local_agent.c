@@ -5,7 +5,9 @@
  * that is started beside it ends at once, which is how "is there one already?" is answered. */
 #include "app/parts.h"
 
+#include "base/disk.h"
 #include "base/log.h"
+#include "base/str.h"
 #include "base/world.h"
 #include "fleet/fleet.h"
 
@@ -27,7 +29,7 @@ enum { LOOK_MS = 200, CONNECT_S = 5, BACKOFF_MAX_S = 30, EXIT_TAKEN = 75 };
 
 struct local_agent {
     struct house *house;
-    char *program, *server, *data, *gpu;
+    char *program, *server, *data, *gpu, *floor;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -76,6 +78,15 @@ static pid_t agent_spawn(struct local_agent *a)
     sigemptyset(&none);
     posix_spawnattr_init(&attr);
     posix_spawn_file_actions_init(&files);
+    /* Jobs inherit neither: the shim makes their environment. */
+    size_t n = 0, k = 0;
+    while (environ[n] != NULL)
+        n++;
+    AUTO(mem) char **env = mem_alloc((n + 2) * sizeof(*env));
+    for (size_t i = 0; i < n; i++)
+        if (!str_starts(environ[i], DISK_FLOOR_NAME "="))
+            env[k++] = environ[i];
+    env[k] = a->floor;
     /* a session of its own: Ctrl-C at the server's terminal is not meant for running jobs */
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
     posix_spawnattr_setsigmask(&attr, &none);
@@ -84,7 +95,7 @@ static pid_t agent_spawn(struct local_agent *a)
     posix_spawn_file_actions_adddup2(&files, 1, 2);
     char *argv[] = {a->program, "--server", a->server, "--data", a->data,
                     "--gpu",    a->gpu,     "--local", NULL};
-    int rc = posix_spawn(&pid, a->program, &files, &attr, argv, environ);
+    int rc = posix_spawn(&pid, a->program, &files, &attr, argv, env);
     posix_spawn_file_actions_destroy(&files);
     posix_spawnattr_destroy(&attr);
     if (rc != 0) {
@@ -151,6 +162,7 @@ struct local_agent *local_agent_start(struct house *h, const char *socket_path)
     a->server = mem_printf("unix:%s", socket_path);
     a->data = mem_strdup(real != NULL ? real : house_data_dir(h));
     a->gpu = mem_strdup(app_gpu_source(h));
+    a->floor = mem_printf(DISK_FLOOR_NAME "=%lld", (long long)setting_int(h, DISK_FLOOR_NAME));
     free(real);
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->wake, NULL);
@@ -174,5 +186,6 @@ void local_agent_stop(struct local_agent *a)
     mem_free(a->server);
     mem_free(a->data);
     mem_free(a->gpu);
+    mem_free(a->floor);
     mem_free(a);
 }

@@ -53,8 +53,14 @@ static const char usage[] =
     "  --print-openapi   writes the OpenAPI document and ends\n"
     "  --help            this text\n"
     "\n"
+    "It ends with 0 when it was told to stop, 1 when it cannot start, 2 for wrong usage, 65 when "
+    "its\n"
+    "database is damaged: restarting will not help.\n"
+    "\n"
     "It listens where SERVER_HOST, SERVER_PORT and COMPAT_PORT say (127.0.0.1, 8080, 8000).\n"
     "Settings come from the environment and from .env; docs/settings.md lists them.\n";
+
+enum { EXIT_DAMAGED = 65 }; /* EX_DATAERR of sysexits.h */
 
 struct options {
     const char *data;
@@ -290,5 +296,5 @@ int app_serve(int argc, char **argv)
 failed:
     fprintf(stderr, "drover serve: %s\n", e.text);
     server_close(&s);
-    return status;
+    return strcmp(e.code, STORE_DAMAGED) == 0 ? EXIT_DAMAGED : status;
 }

@@ -127,6 +127,8 @@ static int open_store(struct house *h, struct err *e)
     int rc = store_open(&config, &h->store, e);
     if (rc == OK)
         store_set_user(h->store, h);
+    if (rc == OK && store_warning(h->store) != NULL)
+        log_warning("core", "%s", store_warning(h->store));
     return rc;
 }
 

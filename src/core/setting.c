@@ -16,6 +16,9 @@ static const struct setting house_settings[] = {
     {"DATA_DIR", "DROVER_DATA", SET_TEXT, "./data", .doc = "where state, logs and the socket live"},
     {"DATABASE_URL", NULL, SET_TEXT, NULL, .secret = true,
      .doc = "sqlite:///file or postgresql://…; default: database.db in DATA_DIR"},
+    {"DISK_FLOOR_MIB", NULL, SET_INT, "-1", -1, 1 << 30,
+     .doc = "free space that logs leave to the database; -1: 5 % of the disk, 16 MiB to 1 GiB; "
+            "0: none"},
     {"SEED_DEMO", NULL, SET_BOOL, "false", .doc = "the demo: example accounts, simulated hardware"},
     {"API_WORKERS", NULL, SET_INT, "16", 0, 256, .doc = "worker threads; 0: four a core"},
     {"DEFAULT_LANG", NULL, SET_WORD, "en", .words = "en|zh", .doc = "language of texts"},

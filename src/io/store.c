@@ -19,6 +19,7 @@
 enum {
     READERS_DEFAULT = 4,
     QUEUE_DEFAULT = 4096,
+    CHECK_MS_DEFAULT = 10000,
     GROUP_US = 5000, /* a group takes no more in after this: it bounds the latency */
     TRY_MAX = 25,    /* with store_back_off: about two seconds of conflicts */
     ANSWER_US = 60 * 1000000,
@@ -506,6 +507,11 @@ static const struct {
     {"postgresql+", &engine_postgres}, /* +asyncpg, +psycopg2: other programs' drivers */
 };
 
+const char *store_warning(const struct store *s)
+{
+    return s->warning;
+}
+
 static const struct engine *engine_of(const char *url)
 {
     for (size_t i = 0; i < ARRAY_LEN(schemes); i++)
@@ -533,6 +539,7 @@ static void store_free(struct store *s)
     pthread_cond_destroy(&s->pool_wake);
     mem_free(s->writers);
     mem_free(s->url);
+    mem_free(s->warning);
     mem_free(s);
 }
 
@@ -556,6 +563,7 @@ int store_open(const struct store_config *config, struct store **out, struct err
     struct store *s = mem_alloc(sizeof(*s));
     s->engine = engine;
     s->url = mem_strdup(url);
+    s->check_ms = config->check_ms > 0 ? config->check_ms : CHECK_MS_DEFAULT;
     s->readers_max = config->readers > 0 ? config->readers : READERS_DEFAULT;
     s->queue_max = config->queue_max > 0 ? config->queue_max : QUEUE_DEFAULT;
     s->answer_us = ANSWER_US;

@@ -38,7 +38,8 @@
 /* err.code of some failures */
 #define STORE_UNIQUE          "STORE_UNIQUE"
 #define STORE_REFERENCE       "STORE_REFERENCE"
-#define STORE_IN_USE          "STORE_IN_USE" /* of store_open(): by another server */
+#define STORE_IN_USE          "STORE_IN_USE"  /* of store_open(): by another server */
+#define STORE_DAMAGED         "STORE_DAMAGED" /* of store_open(): the file, see there */
 #define STORE_OUTCOME_UNKNOWN "STORE_OUTCOME_UNKNOWN"
 
 struct store;
@@ -52,9 +53,16 @@ struct store_config {
                         postgresql://user:password@host:port/name?sslmode=… */
     int readers;     /* connections for reads and, on PostgreSQL, writes; 0: default (4) */
     int queue_max;   /* waiting transactions before ERR_UNAVAILABLE; 0: default (4096) */
+    int check_ms;    /* SQLite after an unclean stop, see store_open(); 0: default (10 s) */
 };
 
+/* SQLite: FILE.lock or a log that an earlier process left (kill -9, loss of power) tell of an
+ * unclean stop; then every page of the file is looked at first, for at most check_ms. A damaged one
+ * is ERR_CORRUPT with code STORE_DAMAGED and a text that says what to do; nothing was changed.
+ * (PostgreSQL has checksums of its own.) */
 int store_open(const struct store_config *config, struct store **out, struct err *e);
+/* What store_open() has to tell though it worked: a check that took too long. NULL: nothing. */
+const char *store_warning(const struct store *s);
 void store_close(struct store *s); /* waits for what was accepted; NULL is fine */
 enum store_kind store_kind(const struct store *s);
 

@@ -125,6 +125,8 @@ struct store {
     const struct engine *engine;
     void *engine_data;
     char *url;
+    char *warning; /* see store_warning() */
+    int check_ms;
     int readers_max, queue_max;
     int64_t answer_us; /* how long a server may take for one statement */
     bool single;       /* one connection for everything, under single_lock */

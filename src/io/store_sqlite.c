@@ -8,6 +8,7 @@
  *    shared must not find it.
  *  - The whole transaction can be gone after any failed statement (disk full, I/O error): the
  *    caller asks in_transaction().
+ *  - After an unclean stop no query is answered from a file whose pages are damaged.
  *  - The files are for their owner only: they hold hashes of credentials.
  */
 #include "io/store_backend.h"
@@ -22,6 +23,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -34,6 +37,8 @@ enum {
 struct database {
     char *path;
     int lock_fd;
+    bool opened;
+    bool unclean; /* the process before us did not end in order */
 };
 
 enum fixed { BEGIN_WRITE, BEGIN_READ, COMMIT, ROLLBACK, PART_BEGIN, PART_KEEP, PART_UNDO, FIXED };
@@ -153,12 +158,112 @@ static int lock_take(struct database *d, struct err *e)
         return err_sys(e, "cannot open %s.lock", d->path);
     if (flock(d->lock_fd, LOCK_EX | LOCK_NB) != 0)
         return errno == EWOULDBLOCK ? lock_refused(d, e) : err_sys(e, "cannot lock %s", d->path);
-    /* For the message of the next one only: a full disk here is no reason to stay away. */
+    /* Who holds it, emptied in an orderly end: what is left of an earlier one tells that it had
+     * none. A full disk here is no reason to stay away. */
     char text[32];
+    d->unclean = lseek(d->lock_fd, 0, SEEK_END) > 0;
     int n = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
     if (ftruncate(d->lock_fd, 0) == 0 && pwrite(d->lock_fd, text, (size_t)n, 0) != n)
         (void)ftruncate(d->lock_fd, 0);
     return OK;
+}
+
+/* ---- the check after an unclean stop ---- */
+
+struct check {
+    sqlite3 *db;
+    int ms;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool done;
+};
+
+static void *check_limit(void *arg)
+{
+    struct check *c = arg;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += c->ms / 1000;
+    until.tv_nsec += c->ms % 1000 * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&c->lock);
+    while (!c->done)
+        if (pthread_cond_timedwait(&c->wake, &c->lock, &until) == ETIMEDOUT) {
+            sqlite3_interrupt(c->db);
+            break;
+        }
+    pthread_mutex_unlock(&c->lock);
+    return NULL;
+}
+
+/* Runs SQL under the limit; *text is the first column of the first row, in the arena. */
+static int check_query(struct check *c, const char *sql, struct arena *a, const char **text)
+{
+    pthread_t limit;
+    sqlite3_stmt *s = NULL;
+    bool limited = pthread_create(&limit, NULL, check_limit, c) == 0;
+    int rc = sqlite3_prepare_v2(c->db, sql, -1, &s, NULL);
+    if (rc == SQLITE_OK && (rc = sqlite3_step(s)) == SQLITE_ROW) {
+        *text = arena_strdup(a, (const char *)sqlite3_column_text(s, 0));
+        rc = SQLITE_OK;
+    }
+    sqlite3_finalize(s);
+    pthread_mutex_lock(&c->lock);
+    c->done = true;
+    pthread_cond_signal(&c->wake);
+    pthread_mutex_unlock(&c->lock);
+    if (limited)
+        pthread_join(limit, NULL);
+    return rc & 0xff;
+}
+
+static int damaged(const struct database *d, const char *what, struct err *e)
+{
+    const char *line = strrchr(what, '\n'); /* the lines before it name the database only */
+    return err_code(
+        e, ERR_CORRUPT, STORE_DAMAGED,
+        "%s is damaged (%s), so it is not used: put a backup in its place, or save what "
+        "can be read with: sqlite3 %s .recover | sqlite3 saved.db",
+        d->path, line != NULL ? line + 1 : what, d->path);
+}
+
+/* The cheapest look that finds damaged pages: quick_check reads each one, but compares no index
+ * with its table. */
+static int check_file(struct store *s, const struct database *d, struct err *e)
+{
+    AUTO(mem) char *log = mem_printf("%s-wal", d->path);
+    struct stat st;
+    if (!d->unclean && stat(log, &st) != 0)
+        return OK; /* SQLite, too, leaves no log in an orderly end */
+    struct check c = {.ms = s->check_ms};
+    AUTO(arena) struct arena a = {0};
+    const char *text = "ok";
+    if (sqlite3_open_v2(d->path, &c.db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK) {
+        int kind = sqlite_error(c.db, e);
+        sqlite3_close(c.db);
+        return kind;
+    }
+    /* Until the server itself ends in order the log stays, as the sign that it did not. */
+    sqlite3_db_config(c.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    pthread_mutex_init(&c.lock, NULL);
+    pthread_cond_init(&c.wake, NULL);
+    int rc = check_query(&c, "PRAGMA quick_check(1)", &a, &text);
+    int kind = OK;
+    if (rc == SQLITE_INTERRUPT)
+        s->warning = mem_printf("%s was not checked whole after an unclean stop: %d ms were not "
+                                "enough",
+                                d->path, c.ms);
+    else if (rc == SQLITE_CORRUPT || rc == SQLITE_NOTADB)
+        kind = damaged(d, sqlite3_errmsg(c.db), e);
+    else if (rc != SQLITE_OK)
+        kind = sqlite_error(c.db, e);
+    else if (strcmp(text, "ok") != 0)
+        kind = damaged(d, text, e);
+    sqlite3_close(c.db);
+    pthread_mutex_destroy(&c.lock);
+    pthread_cond_destroy(&c.wake);
+    return kind;
 }
 
 static void sqlite_once(void)
@@ -194,7 +299,9 @@ static int sqlite_open(struct store *s, struct err *e)
     if (fd < 0)
         return err_sys(e, "cannot open %s", d->path);
     close(fd);
-    return OK;
+    kind = check_file(s, d, e);
+    d->opened = kind == OK;
+    return kind;
 }
 
 static void sqlite_close(struct store *s)
@@ -202,8 +309,11 @@ static void sqlite_close(struct store *s)
     struct database *d = s->engine_data;
     if (d == NULL)
         return;
-    if (d->lock_fd >= 0)
+    if (d->lock_fd >= 0) {
+        if (d->opened) /* should it fail, the next start looks once for nothing */
+            (void)ftruncate(d->lock_fd, 0);
         close(d->lock_fd);
+    }
     mem_free(d->path);
     mem_free(d);
 }

@@ -22,6 +22,10 @@ const struct err_text store_texts[] = {
     {"another program holds the database (%s)", "数据库正被另一个程序占用（%s）"},
     {"%s is in use by another server (process %s): stop that one first",
      "%s 正被另一个服务器使用（进程 %s），请先停止它"},
+    {"%s is damaged (%s), so it is not used: put a backup in its place, or save what can be read "
+     "with: sqlite3 %s .recover | sqlite3 saved.db",
+     "%s 已损坏（%s），因此不会使用：请用备份替换它，或用以下命令保存还能读出的内容：sqlite3 %s "
+     ".recover | sqlite3 saved.db"},
     {"cannot open %s", "无法打开 %s"},
     {"cannot open %s.lock", "无法打开 %s.lock"},
     {"cannot lock %s", "无法锁定 %s"},

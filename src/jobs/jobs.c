@@ -167,7 +167,8 @@ static int jobs_start(struct house *h, void **state, struct err *e)
     pthread_cond_init(&jobs->wake, NULL);
     *state = jobs;
     AUTO(mem) char *dir = mem_printf("%s/logs", house_data_dir(h));
-    int rc = logs_open(dir, NULL, &jobs->logs, e);
+    const struct logs_settings settings = {.floor_mib = setting_int(h, DISK_FLOOR_NAME)};
+    int rc = logs_open(dir, &settings, &jobs->logs, e);
     if (rc != OK)
         return rc;
     fleet_holder_register(jobs->fleet, HOLDER_JOB, &job_holder);

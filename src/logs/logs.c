@@ -30,6 +30,7 @@ struct watch {
 struct logs {
     struct trail_home home;
     int lock_fd;
+    int64_t floor_mib;
     int open_max;
     pthread_mutex_t lock;
     struct trail *buckets[BUCKETS];
@@ -71,6 +72,7 @@ int logs_open(const char *dir, const struct logs_settings *settings, struct logs
     l->home.dir_fd = dir_fd;
     l->lock_fd = lock_fd;
     dir_fd = lock_fd = -1;
+    l->floor_mib = s->floor_mib;
     l->home.codec = codec_create(s->level != 0 ? s->level : LEVEL_DEFAULT);
     l->home.disk = s->disk != NULL ? *s->disk : real_disk;
     l->open_max = s->open_max > 0 ? s->open_max : OPEN_MAX_DEFAULT;
@@ -248,6 +250,11 @@ void logs_unwatch(struct logs *l, int64_t attempt, logs_watch_fn *fn, void *ctx)
 
 /* ---- the calls ---- */
 
+bool logs_room(struct logs *l, struct disk_room *out)
+{
+    return disk_room_of(l->home.dir_fd, l->floor_mib, out);
+}
+
 int logs_append(struct logs *l, int64_t attempt, uint64_t offset, const void *bytes, size_t n,
                 uint64_t *have, struct err *e)
 {
@@ -256,7 +263,10 @@ int logs_append(struct logs *l, int64_t attempt, uint64_t offset, const void *by
     if (k != OK)
         return k;
     uint64_t before = trail_bytes(t);
-    if (n > LOGS_APPEND_MAX)
+    struct disk_room room;
+    if (logs_room(l, &room) && room.free < room.floor / 2)
+        k = err_set(e, ERR_FULL, "the disk of the logs is almost full");
+    else if (n > LOGS_APPEND_MAX)
         k = err_set(e, ERR_TOO_LARGE, "%zu bytes of log at once are too many (at most %d)", n,
                     (int)LOGS_APPEND_MAX);
     else

@@ -32,6 +32,7 @@
 #ifndef LOGS_LOGS_H
 #define LOGS_LOGS_H
 
+#include "base/disk.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/spool.h"
@@ -52,6 +53,7 @@ struct logs_disk {
 struct logs_settings {
     int open_max;                 /* logs open at a time; 0: default (128) */
     int level;                    /* of zstd; 0: default (3) */
+    int64_t floor_mib;            /* see logs_append(); 0: none, DISK_FLOOR_AUTO */
     const struct logs_disk *disk; /* NULL: the real one */
 };
 
@@ -72,7 +74,9 @@ enum { LOGS_APPEND_MAX = 4 << 20 }; /* bytes of one call: protects the journal's
  *   ERR_CONFLICT   offset is beyond *have (a gap), or the log has ended and this would add to it
  *   ERR_MALFORMED  the bytes are not records: the whole records before the fault are kept and
  *                  *have stands behind them; the rest can never be taken
- *   ERR_TOO_LARGE  n is over LOGS_APPEND_MAX */
+ *   ERR_TOO_LARGE  n is over LOGS_APPEND_MAX
+ *   ERR_FULL       also while less than half of the disk's floor (base/disk.h) is free: the rest is
+ *                  for the database */
 int logs_append(struct logs *l, int64_t attempt, uint64_t offset, const void *bytes, size_t n,
                 uint64_t *have, struct err *e);
 /* Bytes below *offset survive a loss of power. Grows with each sealed frame, by logs_sync and by
@@ -86,6 +90,9 @@ int logs_sync(struct logs *l, int64_t attempt, uint64_t *offset, struct err *e);
 int logs_end(struct logs *l, int64_t attempt, struct err *e);
 /* Removes the files. Unknown attempts are fine. A watch of it stays registered and silent. */
 int logs_delete(struct logs *l, int64_t attempt, struct err *e);
+
+/* The disk of the logs. False: it cannot be told, or no floor is set. */
+bool logs_room(struct logs *l, struct disk_room *out);
 
 /* ---- reading ---- */
 

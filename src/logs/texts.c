@@ -20,6 +20,7 @@ const struct err_text logs_texts_zh[] = {
      "尝试 %" PRId64 " 的日志尾部不是记录"},
     {"compressing the log of attempt %" PRId64 " failed", "压缩尝试 %" PRId64 " 的日志失败"},
     {"the log file %s is damaged at byte %" PRIu64, "日志文件 %s 在第 %" PRIu64 " 字节处损坏"},
+    {"the disk of the logs is almost full", "存放日志的磁盘快满了"},
     {"a log cannot be read from there", "不能从那里读取日志"},
     {"reading the log of attempt %" PRId64, "读取尝试 %" PRId64 " 的日志"},
     {"reading the log %s", "读取日志 %s"},

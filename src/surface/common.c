@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "base/world.h"
 #include "core/event.h"
+#include "jobs/jobs.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -169,6 +170,18 @@ static const char *try_read(struct request *q, tx_fn *fn)
     return arena_strdup(q->arena, e.text);
 }
 
+/* Still ready when logs have stopped: that is what the floor is for. */
+static const char *disk_text(struct request *q)
+{
+    struct disk_room room;
+    if (!logs_room(jobs_logs(jobs_of(q->house)), &room) || room.free >= room.floor)
+        return "ok";
+    return arena_printf(q->arena,
+                        "degraded: logs have stopped, %llu MiB of the disk are free and %llu MiB "
+                        "are kept for the database (DISK_FLOOR_MIB)",
+                        (unsigned long long)room.free >> 20, (unsigned long long)room.floor >> 20);
+}
+
 static bool check_passes(const char *text)
 {
     return strcmp(text, "ok") == 0 || strcmp(text, "simulated") == 0 ||
@@ -187,6 +200,8 @@ static int ready_show(struct request *q, struct tx *tx, struct err *e)
         const char *text = mods[i]->ready(q->house, house_state(q->house, mods[i]), q->arena);
         r.checks[r.n++] = (struct ready_check){mods[i]->ready_name, text != NULL ? text : "ok"};
     }
+    if (r.n < ARRAY_LEN(r.checks))
+        r.checks[r.n++] = (struct ready_check){"disk", disk_text(q)};
     bool good = !house_stopping(q->house);
     for (size_t i = 0; i < r.n; i++)
         good &= check_passes(r.checks[i].text);
@@ -256,12 +271,26 @@ static void store_metrics(struct house *h, struct buf *out)
            (double)s.busy_us / 1e6);
 }
 
+static void disk_metrics(struct house *h, struct buf *out)
+{
+    struct disk_room room;
+    if (!logs_room(jobs_logs(jobs_of(h)), &room))
+        return;
+    metric(out, "gpuplat_disk_free_bytes", "gauge", "Free space on the disk of the logs.",
+           (double)room.free);
+    metric(out, "gpuplat_disk_floor_bytes", "gauge",
+           "Below this much free space logs stop, for the database.", (double)room.floor);
+    metric(out, "gpuplat_logs_stopped", "gauge", "1: logs have stopped, the disk is almost full.",
+           room.free < room.floor);
+}
+
 static int metrics_show(struct request *q, struct tx *tx, struct err *e)
 {
     AUTO(buf) struct buf out = {0};
     const struct module *const *mods = house_modules(q->house);
     process_metrics(q->house, &out);
     store_metrics(q->house, &out);
+    disk_metrics(q->house, &out);
     router_metrics(q->router, &out);
     for (size_t i = 0; mods[i] != NULL; i++)
         if (mods[i]->metrics != NULL)

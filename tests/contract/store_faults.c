@@ -337,6 +337,90 @@ TEST(sqlite_a_failing_disk_fails_whole_groups_and_heals)
     store_close(s);
 }
 
+/* ---- a damaged file ---- */
+
+enum { PAGE = 4096 };
+
+/* One write and no orderly end, as after kill -9. */
+static void end_badly(const char *url)
+{
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct err e = {0};
+        struct store *s = NULL;
+        if (store_open(&(struct store_config){.url = url}, &s, &e) != OK ||
+            do_script(s, "CREATE TABLE IF NOT EXISTS last (n $INT); INSERT INTO last VALUES (1);",
+                      &e) != OK)
+            _exit(1);
+        kill(getpid(), SIGKILL);
+    }
+    int status = 0;
+    waitpid(pid, &status, 0);
+    CHECK(WIFSIGNALED(status));
+}
+
+TEST(sqlite_damaged_pages_are_found_after_an_unclean_stop)
+{
+    struct fixture f;
+    struct err e = {0};
+    fixture_open(&f, ON_SQLITE, 0, 0);
+    CHECK_OK(do_script(f.store,
+                       "CREATE TABLE bulk (id $ID, note $TEXT); INSERT INTO bulk (note) WITH"
+                       " RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)"
+                       " SELECT 'a note of some length, number ' || i FROM n;",
+                       &e),
+             &e);
+    fixture_reopen(&f);
+    store_close(f.store);
+    end_badly(f.url);
+    struct store *s = NULL;
+    CHECK_OK(store_open(&(struct store_config){.url = f.url}, &s, &e), &e); /* whole: it opens */
+    CHECK_INT(ask(s, "SELECT count(*) FROM bulk"), 20000);
+    CHECK(store_warning(s) == NULL);
+    store_close(s);
+
+    int fd = open(f.url + strlen("sqlite:///"), O_RDWR);
+    uint8_t page[PAGE], junk[PAGE];
+    off_t middle = lseek(fd, 0, SEEK_END) / 2 / PAGE * PAGE;
+    memset(junk, 0xa5, sizeof(junk));
+    CHECK_INT(pread(fd, page, PAGE, middle), PAGE);
+    end_badly(f.url);
+    CHECK_INT(pwrite(fd, junk, PAGE, middle), PAGE);
+    for (int again = 0; again < 2; again++) { /* it stays refused, however often it is tried */
+        s = NULL;
+        CHECK_INT(store_open(&(struct store_config){.url = f.url}, &s, &e), ERR_CORRUPT);
+        CHECK_STR(e.code, STORE_DAMAGED);
+        CHECK(strstr(e.text, ".recover") != NULL && s == NULL);
+    }
+    CHECK_INT(pwrite(fd, page, PAGE, middle), PAGE); /* the backup */
+    CHECK_OK(store_open(&(struct store_config){.url = f.url}, &s, &e), &e);
+    CHECK_INT(ask(s, "SELECT count(*) FROM bulk"), 20000);
+    store_close(s);
+    close(fd);
+}
+
+TEST(sqlite_a_check_that_takes_too_long_is_given_up_and_told)
+{
+    struct fixture f;
+    struct err e = {0};
+    fixture_open(&f, ON_SQLITE, 0, 0);
+    CHECK_OK(
+        do_script(f.store,
+                  "CREATE TABLE bulk (id $ID, note $TEXT); INSERT INTO bulk (note) WITH"
+                  " RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400000)"
+                  " SELECT 'a note of some length, number ' || i FROM n;",
+                  &e),
+        &e);
+    store_close(f.store);
+    end_badly(f.url);
+    struct store *s = NULL;
+    CHECK_OK(store_open(&(struct store_config){.url = f.url, .check_ms = 1}, &s, &e), &e);
+    CHECK(s != NULL && store_warning(s) != NULL);
+    CHECK_INT(ask(s, "SELECT count(*) FROM bulk"), 400000);
+    store_close(s);
+}
+
 int main(int argc, char **argv)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);

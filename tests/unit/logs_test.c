@@ -578,6 +578,31 @@ TEST(a_changed_byte_is_told_with_its_file)
 
 /* ---- a disk that is full or fails ---- */
 
+TEST(a_log_stops_at_the_floor_of_the_disk)
+{
+    fresh_dir();
+    struct spool s = {0};
+    spool_random(&s, 1000);
+    struct disk_room room;
+    struct err e = {0};
+    uint64_t have = 7;
+    struct logs *l = open_logs(&(struct logs_settings){.floor_mib = INT64_C(1) << 40});
+    CHECK(logs_room(l, &room) && room.free < room.floor);
+    CHECK_INT(logs_append(l, 1, 0, s.bytes.data, s.bytes.len, &have, &e), ERR_FULL);
+    CHECK_INT(have, 0);
+    CHECK_OK(logs_end(l, 1, &e), &e); /* what ends a log frees room */
+    logs_close(l);
+    l = open_logs(&(struct logs_settings){.floor_mib = DISK_FLOOR_AUTO});
+    CHECK(logs_room(l, &room) && room.floor <= room.total / 4);
+    CHECK_OK(logs_append(l, 2, 0, s.bytes.data, s.bytes.len, &have, &e), &e);
+    logs_close(l);
+    CHECK_INT(disk_floor(INT64_C(4) << 40, DISK_FLOOR_AUTO), INT64_C(1) << 30);
+    CHECK_INT(disk_floor(INT64_C(2) << 30, DISK_FLOOR_AUTO), (INT64_C(2) << 30) / 20);
+    CHECK_INT(disk_floor(12 << 20, DISK_FLOOR_AUTO), 3 << 20);
+    CHECK_INT(disk_floor(12 << 20, 5), 5 << 20);
+    buf_fini(&s.bytes);
+}
+
 static _Atomic int64_t disk_room = INT64_MAX; /* _Atomic: tests append from several threads */
 static _Atomic int sync_fails;
 

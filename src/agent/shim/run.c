@@ -310,7 +310,7 @@ static int wait_ms(struct shim *s, int64_t now)
     int64_t times[] = {s->ending == NOT_ENDING && !s->job_ended ? s->time_limit_at : 0, s->kill_at,
                        s->lines[0].n > 0 ? s->lines[0].since + PARTIAL_US : 0,
                        s->lines[1].n > 0 ? s->lines[1].since + PARTIAL_US : 0,
-                       s->spool.untold > 0 && !s->spool.limit_hit ? s->spool.retry_at : 0};
+                       s->spool.why != 0 && !s->spool.limit_hit ? s->spool.retry_at : 0};
     for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)
         if (times[i] > 0 && times[i] < next)
             next = times[i];
@@ -333,6 +333,7 @@ static void loop(struct shim *s)
         for (int i = 0; i < 2; i++)
             if (s->lines[i].n > 0 && now >= s->lines[i].since + PARTIAL_US)
                 line_flush(&s->lines[i], &s->spool, false);
+        spooler_retry(&s->spool);
         spooler_flush(&s->spool);
         int n = epoll_wait(s->epoll, ev, 8, wait_ms(s, shim_mono()));
         for (int i = 0; i < n; i++)
@@ -396,7 +397,7 @@ int shim_main(const char *folder)
     int lost = commit(s);
     if (lost != 0)
         return lost;
-    spooler_init(&s->spool, s->dir, (uint64_t)s->spec.log_max_bytes);
+    spooler_init(&s->spool, s->dir, (uint64_t)s->spec.log_max_bytes, disk_floor_of_environment());
     /* Where the machine runs out of memory the job goes, not the one who can tell why. */
     cg_read("/proc/self", "oom_score_adj", score, sizeof(score));
     s->oom_score = cg_write("/proc/self", "oom_score_adj", "-900") ? (int)strtol(score, NULL, 10)

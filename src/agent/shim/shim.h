@@ -10,6 +10,7 @@
 #define AGENT_SHIM_H
 
 #include "agent/folder.h"
+#include "base/disk.h"
 #include "base/spool.h"
 
 #include <signal.h>
@@ -39,26 +40,35 @@ int shim_main(const char *folder); /* the exit status */
 
 /* ---- spool writer ---- */
 
-enum { SPOOLER_OUT_MAX = 160 << 10, SPOOLER_RETRY_US = 200 * 1000 };
+enum {
+    SPOOLER_OUT_MAX = 160 << 10,
+    SPOOLER_LINE_MAX = 128, /* room behind it for the line that says that the log stops */
+    SPOOLER_RETRY_US = 200 * 1000,
+    SPOOLER_LOW = -1 /* of why: free space is below the floor of base/disk.h */
+};
 struct spooler {
     int dir;
     int fd;         /* current chunk; -1: none open */
     uint64_t total; /* offset of the end of what is on disk */
     uint64_t chunk_start;
     uint32_t chunk_used;
-    uint64_t max;     /* of total */
+    uint64_t max; /* of total */
+    int64_t floor_mib;
     size_t out_n;     /* encoded bytes that wait for one write */
     uint64_t dropped; /* bytes of output that no record holds, newlines included */
     uint64_t untold;  /* those of them that no system record has told yet */
-    int why;          /* errno while the disk takes nothing; 0: fine */
+    bool printed;     /* some of the bytes that wait were printed by the job */
+    int why;          /* errno while the disk takes nothing, or SPOOLER_LOW; 0: fine */
     bool limit_hit;   /* for good */
     int64_t retry_at; /* mono µs */
-    uint8_t out[SPOOLER_OUT_MAX];
+    uint8_t out[SPOOLER_OUT_MAX + SPOOL_HEAD_SIZE + SPOOLER_LINE_MAX];
 };
-void spooler_init(struct spooler *s, int dir, uint64_t max);
+void spooler_init(struct spooler *s, int dir, uint64_t max, int64_t floor_mib);
 void spooler_add(struct spooler *s, uint8_t stream, uint8_t flags, const void *p, uint32_t len);
 void spooler_system(struct spooler *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void spooler_flush(struct spooler *s);
+/* After retry_at, while why is set: does the disk take records again? */
+void spooler_retry(struct spooler *s);
 void spooler_finish(struct spooler *s); /* tells what was dropped, if the disk takes it */
 
 /* One output of the job, cut into lines. */

@@ -1,6 +1,6 @@
-/* Writes the spool. Records are gathered and written in one go; what the disk or the limit does
- * not take is counted and told, and the job never waits for it. What must stay true: every byte
- * before `total` on disk belongs to a whole record, and the next record starts there. */
+/* Writes the spool. Records are gathered and written in one go; what the disk, its floor or the
+ * limit do not take is counted and told, and the job never waits for it. What must stay true: every
+ * byte before `total` on disk belongs to a whole record, and the next record starts there. */
 #include "agent/shim/shim.h"
 
 #include <errno.h>
@@ -10,11 +10,12 @@
 #include <string.h>
 #include <unistd.h>
 
-void spooler_init(struct spooler *s, int dir, uint64_t max)
+void spooler_init(struct spooler *s, int dir, uint64_t max, int64_t floor_mib)
 {
     s->dir = dir;
     s->fd = -1;
     s->max = max;
+    s->floor_mib = floor_mib;
 }
 
 static void put(struct spooler *s, uint8_t stream, uint8_t flags, const void *p, uint32_t len)
@@ -22,6 +23,15 @@ static void put(struct spooler *s, uint8_t stream, uint8_t flags, const void *p,
     spool_encode_head(s->out + s->out_n, stream, flags, len, shim_now());
     memcpy(s->out + s->out_n + SPOOL_HEAD_SIZE, p, len);
     s->out_n += SPOOL_HEAD_SIZE + len;
+    s->printed |= stream != SPOOL_SYSTEM;
+}
+
+/* What stopped begins again a quarter above the floor, or it would flutter around it. */
+static bool disk_low(const struct spooler *s)
+{
+    struct disk_room room;
+    return disk_room_of(s->dir, s->floor_mib, &room) &&
+           room.free < room.floor + (s->why == SPOOLER_LOW ? room.floor / 4 : 0);
 }
 
 static void next_chunk(struct spooler *s)
@@ -64,12 +74,23 @@ static void drop_rest(struct spooler *s, size_t at, int why)
     s->retry_at = shim_mono() + SPOOLER_RETRY_US;
 }
 
+/* What waits is still written, with the line that says that no more comes. */
+static void stop_at_floor(struct spooler *s)
+{
+    static const char text[SPOOLER_LINE_MAX] =
+        "log stopped: disk almost full; the job goes on, the log too once there is room";
+    put(s, SPOOL_SYSTEM, 0, text, (uint32_t)strlen(text));
+}
+
 void spooler_flush(struct spooler *s)
 {
     size_t done = 0;
     int why = 0;
     if (s->out_n == 0)
         return;
+    bool low = s->printed && disk_low(s);
+    if (low)
+        stop_at_floor(s);
     if (s->fd < 0 && !chunk_open(s))
         why = errno;
     while (why == 0 && done < s->out_n) {
@@ -89,11 +110,16 @@ void spooler_flush(struct spooler *s)
             next_chunk(s);
     }
     s->out_n = 0;
+    s->printed = false;
+    if (low && why == 0) {
+        s->why = SPOOLER_LOW;
+        s->retry_at = shim_mono() + SPOOLER_RETRY_US;
+    }
 }
 
 static void room_for(struct spooler *s, size_t need)
 {
-    if (s->chunk_used + s->out_n + need > SPOOL_CHUNK_MAX) {
+    if (s->chunk_used + s->out_n + need + SPOOL_HEAD_SIZE + SPOOLER_LINE_MAX > SPOOL_CHUNK_MAX) {
         spooler_flush(s);
         next_chunk(s);
     }
@@ -107,17 +133,30 @@ static bool tell_dropped(struct spooler *s)
     uint64_t told = s->untold;
     char text[200];
     int why = s->limit_hit ? 0 : s->why;
-    int n = snprintf(text, sizeof(text), "%llu bytes of output were dropped: %s",
-                     (unsigned long long)told,
-                     why == 0 ? "the log has reached its size limit" : strerror(why));
-    room_for(s, SPOOL_HEAD_SIZE + (size_t)n);
+    const char *cause = why == 0             ? "the log has reached its size limit"
+                        : why == SPOOLER_LOW ? "the disk was almost full"
+                                             : strerror(why);
     s->why = 0;
+    if (told == 0)
+        return true;
+    int n = snprintf(text, sizeof(text), "%llu bytes of output were dropped: %s",
+                     (unsigned long long)told, cause);
+    room_for(s, SPOOL_HEAD_SIZE + (size_t)n);
     put(s, SPOOL_SYSTEM, 0, text, (uint32_t)n);
     spooler_flush(s);
     if (s->why != 0)
         return false;
     s->untold -= told;
     return true;
+}
+
+void spooler_retry(struct spooler *s)
+{
+    if (s->why == 0 || s->limit_hit || shim_mono() < s->retry_at)
+        return;
+    s->retry_at = shim_mono() + SPOOLER_RETRY_US;
+    if (s->why != SPOOLER_LOW || !disk_low(s))
+        tell_dropped(s);
 }
 
 void spooler_add(struct spooler *s, uint8_t stream, uint8_t flags, const void *p, uint32_t len)
@@ -131,9 +170,10 @@ void spooler_add(struct spooler *s, uint8_t stream, uint8_t flags, const void *p
                        (unsigned long long)s->max);
     }
     bool take = !(output && s->limit_hit);
-    if (take && s->why != 0)
-        take = shim_mono() >= s->retry_at && tell_dropped(s);
-    if (!take) {
+    if (take)
+        spooler_retry(s);
+    /* What we say ourselves is little and goes through below the floor. */
+    if (!take || (s->why != 0 && (output || s->why != SPOOLER_LOW))) {
         drop(s, output_bytes(stream, flags, len));
         return;
     }

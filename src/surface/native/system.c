@@ -158,6 +158,14 @@ static int overview_show(struct request *q, struct tx *tx, struct err *e)
     AUTO(fleet_snapshot)
     const struct fleet_snapshot *s = fleet_snapshot_get(fleet_of(q->house));
     count_fleet(s, q->arena, &o);
+    struct disk_room room;
+    if (logs_room(jobs_logs(jobs_of(q->house)), &room) && room.free < room.floor &&
+        o.problems.n < PROBLEMS_MAX)
+        problems[o.problems.n++] = (struct problem){
+            sentence(q->arena,
+                     "The disk is almost full (%lld MiB free): what jobs print is dropped.",
+                     (long long)(room.free >> 20)),
+            NULL};
     if (c.by_state[JOB_UNKNOWN] > 0 && o.problems.n < PROBLEMS_MAX)
         problems[o.problems.n++] = (struct problem){
             sentence(q->arena, "%lld jobs are on nodes that do not answer.",
@@ -211,6 +219,8 @@ static const struct err_text texts[] = {
     {"%s on %s is in state %s: %s", "%s（节点 %s）处于 %s 状态：%s"},
     {"%s on %s is used by a process that Drover did not start.",
      "%s（节点 %s）被并非由 Drover 启动的进程占用。"},
+    {"The disk is almost full (%lld MiB free): what jobs print is dropped.",
+     "磁盘快满了（剩余 %lld MiB）：任务的输出会被丢弃。"},
     {"%lld jobs are on nodes that do not answer.", "有 %lld 个任务所在的节点没有响应。"},
     {0},
 };
