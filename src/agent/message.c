@@ -364,7 +364,8 @@ static void text_or_null(struct json *to, const char *key, const char *s)
     json_ktext(to, key, *s != '\0' ? s : NULL);
 }
 
-static void write_gpu(const struct gpu_facts *g, struct json *to)
+/* by: which other agent has it; NULL: none. */
+static void write_gpu(const struct gpu_facts *g, const char *by, struct json *to)
 {
     json_open(to, '{');
     json_kint(to, "index", g->index);
@@ -381,7 +382,9 @@ static void write_gpu(const struct gpu_facts *g, struct json *to)
     text_or_null(to, "driver", g->driver);
     text_or_null(to, "cuda", g->cuda);
     json_ktext(to, "state", gpu_state_name(g->state));
-    text_or_null(to, "note", g->note);
+    text_or_null(to, "note", by != NULL ? by : g->note);
+    if (by != NULL)
+        json_kbool(to, "held", true);
     json_kint(to, "age_ms", g->age_ms);
     json_key(to, "processes");
     json_open(to, '[');
@@ -396,8 +399,8 @@ static void write_gpu(const struct gpu_facts *g, struct json *to)
     json_close(to, '}');
 }
 
-void sample_write(const struct gpu_sample *gpus, struct host_meter *meter, const char *disk,
-                  struct json *to)
+void sample_write(const struct gpu_sample *gpus, struct claims *claims, struct host_meter *meter,
+                  const char *disk, struct json *to)
 {
     json_open(to, '{');
     json_ktext(to, "type", "sample");
@@ -407,8 +410,11 @@ void sample_write(const struct gpu_sample *gpus, struct host_meter *meter, const
     host_sample(meter, disk, to);
     json_key(to, "gpus");
     json_open(to, '[');
-    for (int i = 0; i < gpus->n; i++)
-        write_gpu(&gpus->gpus[i], to);
+    for (int i = 0; i < gpus->n; i++) {
+        char by[GPU_NOTE_SIZE];
+        bool ours = gpus->simulated || claims_take(claims, gpus->gpus[i].uuid, by);
+        write_gpu(&gpus->gpus[i], ours ? NULL : by, to);
+    }
     json_close(to, ']');
     json_close(to, '}');
 }

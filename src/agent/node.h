@@ -4,6 +4,7 @@
 
 #include "agent/agent.h"
 #include "agent/attempt.h"
+#include "agent/claims.h"
 #include "agent/groups.h"
 #include "agent/host.h"
 #include "agent/journal.h"
@@ -24,6 +25,7 @@ struct agent {
     struct node_user user;
     struct gpu_source *gpus;
     struct gpu_sample *sample;
+    struct claims claims;
     struct launcher launcher;
     int64_t launcher_at; /* mono: not started again before */
     bool launcher_full;

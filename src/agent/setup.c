@@ -162,6 +162,7 @@ int agent_begin(struct agent *g, struct err *e)
         return k;
     g->sample = mem_alloc(sizeof(*g->sample));
     g->frame = mem_alloc(FRAME_SIZE);
+    claims_init(&g->claims, g->path);
     g->gpus = gpu_source_open(g->config->gpu, e);
     if (g->gpus == NULL)
         return e->kind;
@@ -175,6 +176,7 @@ void agent_end(struct agent *g)
     struct attempt *next;
     ws_client_close(g->ws);
     gpu_source_close(g->gpus);
+    claims_fini(&g->claims);
     launcher_close(&g->launcher);
     if (g->launcher.pid > 0 && agent_idle(g)) /* it ends now; nobody else might wait for it */
         waitpid(g->launcher.pid, NULL, 0);

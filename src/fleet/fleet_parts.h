@@ -14,6 +14,7 @@ struct live_gpu {
     int state; /* enum gpu_state */
     int64_t memory_total_mib, memory_used_mib, utilization, memory_utilization, temperature_c,
         memory_temperature_c, power_w, power_limit_w;
+    bool held; /* by another agent of its host; the note says which */
     char *uuid, *name, *driver, *cuda, *note;
     struct {
         int64_t pid, memory_mib;

@@ -74,6 +74,7 @@ static struct live_node *live_read(int64_t id, const struct jv *sample)
         g->index = number(in, "index", 0, 4095);
         if (g->index == INT_NULL)
             g->index = (int64_t)i;
+        g->held = jv_get_bool(in, "held", false);
         g->state = state_word(jv_get_text(in, "state"));
         g->memory_total_mib = number(in, "memory_total_mib", 0, 1 << 24);
         g->memory_used_mib = number(in, "memory_used_mib", 0, 1 << 24);
@@ -207,7 +208,7 @@ static void fill_live(struct snap_gpu *g, const struct live_gpu *l, int64_t at_u
     g->note = arena_strdup(a, l->note);
     g->at_us = at_us;
     struct snap_process *ps = arena_alloc(a, l->n_processes * sizeof(*ps) + 1);
-    bool foreign = false;
+    bool foreign = l->held && g->n_holders == 0;
     for (size_t k = 0; k < l->n_processes; k++) {
         ps[k] = (struct snap_process){l->processes[k].pid, l->processes[k].memory_mib,
                                       arena_strdup(a, l->processes[k].name),

@@ -240,7 +240,8 @@ class Server:
     def environment(self):
         env = {"PATH": os.environ["PATH"], "HOME": self.home, "LC_ALL": "C.UTF-8",
                "SERVER_HOST": "127.0.0.1", "SERVER_PORT": str(self.port),
-               "COMPAT_PORT": str(self.compat_port), "RATE_LIMIT": "off"}
+               "COMPAT_PORT": str(self.compat_port), "RATE_LIMIT": "off",
+               "DROVER_LOCK_DIR": self.home}     # two tests side by side have the same made-up GPUs
         for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "LD_LIBRARY_PATH", "TMPDIR", "DATABASE_URL"):
             if name in os.environ:
                 env[name] = os.environ[name]

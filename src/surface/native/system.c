@@ -122,6 +122,10 @@ static void count_fleet(const struct fleet_snapshot *s, struct arena *a, struct 
                 sentence(a, "%s on %s is in state %s: %s", g->id, g->node_name,
                          gpu_holding_names[g->state], g->note != NULL ? g->note : "-"),
                 arena_printf(a, "/gpus?state=%s", gpu_holding_names[g->state])};
+        else if (g->state == GPU_FOREIGN && g->note != NULL)
+            p[o->problems.n++] = (struct problem){
+                sentence(a, "%s on %s is used by others: %s", g->id, g->node_name, g->note),
+                "/gpus?state=foreign"};
         else if (g->state == GPU_FOREIGN)
             p[o->problems.n++] = (struct problem){
                 sentence(a, "%s on %s is used by a process that Drover did not start.", g->id,
@@ -217,6 +221,7 @@ static const struct route routes[] = {
 static const struct err_text texts[] = {
     {"Node %s does not answer.", "节点 %s 没有响应。"},
     {"%s on %s is in state %s: %s", "%s（节点 %s）处于 %s 状态：%s"},
+    {"%s on %s is used by others: %s", "%s（节点 %s）被其他程序占用：%s"},
     {"%s on %s is used by a process that Drover did not start.",
      "%s（节点 %s）被并非由 Drover 启动的进程占用。"},
     {"The disk is almost full (%lld MiB free): what jobs print is dropped.",
