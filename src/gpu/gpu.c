@@ -17,20 +17,6 @@ static const struct gpu_driver *const drivers[] = {
     &gpu_driver_none,
 };
 
-const struct err_text gpu_texts[] = {
-    {"there is no GPU source \"%s\": choose nvml, simulated[:N] or none",
-     "没有名为“%s”的 GPU 来源：请选择 nvml、simulated[:N] 或 none"},
-    {"GPU source %s takes no options", "GPU 来源 %s 不接受选项"},
-    {"simulated GPUs: \"%s\" is not a number from 1 to %d", "模拟 GPU：“%s”不是 1 到 %d 之间的数"},
-    {"cannot watch the GPUs", "无法监视 GPU"},
-    {GPU_NOTE_OFF, "此主机的 GPU 检测已关闭"},
-    {GPU_NOTE_SIMULATED, "这些 GPU 是模拟的，数值均非真实"},
-    {GPU_NOTE_NO_LIBRARY, "没有 NVIDIA 驱动：未安装 libnvidia-ml.so.1"},
-    {GPU_NOTE_NO_DRIVER, "NVIDIA 内核驱动未加载：请执行 modprobe nvidia"},
-    {GPU_NOTE_NO_GPU, "NVIDIA 驱动没有找到 GPU"},
-    {0},
-};
-
 const char *gpu_state_name(enum gpu_state state)
 {
     static const char *const names[] = {
@@ -41,6 +27,16 @@ const char *gpu_state_name(enum gpu_state state)
     return names[state];
 }
 
+const struct gpu_number_row gpu_numbers[GPU_NUMBERS] = {
+#define GPU_NUMBER_ROW(id, name, most, doc) [GPU_##id] = {#name, doc, most},
+    GPU_NUMBERS_LIST(GPU_NUMBER_ROW)
+#undef GPU_NUMBER_ROW
+};
+
+const char *const gpu_throttle_words[] = {
+    "idle",       "application_clocks", "power_cap",      "hw_slowdown",    "sync_boost",
+    "sw_thermal", "hw_thermal",         "hw_power_brake", "display_clocks", NULL};
+
 void gpu_facts_init(struct gpu_facts *g, int index)
 {
     memset(g, 0, sizeof(*g));
@@ -50,6 +46,9 @@ void gpu_facts_init(struct gpu_facts *g, int index)
     g->temperature_c = g->memory_temperature_c = GPU_UNKNOWN;
     g->power_w = g->power_limit_w = GPU_UNKNOWN;
     g->ecc_uncorrected = GPU_UNKNOWN;
+    g->parent = -1;
+    for (int i = 0; i < GPU_NUMBERS; i++)
+        g->numbers[i] = GPU_UNKNOWN;
 }
 
 struct gpu_source *gpu_source_open(const char *spec, struct err *e)

@@ -37,20 +37,45 @@ static void say_entering(const char *call, int gpu, bool starting)
     say(packet, gpu_wire_call(packet, call, gpu, starting));
 }
 
-/* True: all GPUs are well. */
-static bool sample(struct nvml *n, uint32_t round)
+static uint32_t round_now; /* the one that is answered */
+
+static void say_gpu(const struct gpu_told *told)
 {
     uint8_t packet[GPU_WIRE_MAX];
-    struct gpu_told told;
+    say(packet, gpu_wire_gpu(packet, round_now, told));
+}
+
+static void say_xid(int gpu, int64_t xid)
+{
+    uint8_t packet[GPU_WIRE_MAX];
+    say(packet, gpu_wire_xid(packet, gpu, xid));
+}
+
+static bool skipped(uint64_t skip, int gpu)
+{
+    return (skip >> gpu & 1) != 0;
+}
+
+/* GPUs first and their instances after all of them, so that indexes rise. True: all are well. */
+static bool sample(struct nvml *n, uint64_t skip)
+{
+    uint8_t packet[GPU_WIRE_MAX];
+    static struct gpu_told told;
     char note[GPU_NOTE_SIZE] = "";
     int64_t count = nvml_count(n, note);
     bool well = count >= 0;
+    int room = GPU_MAX;
     for (int i = 0; i < count && i < GPU_MAX; i++)
-        if (nvml_read(n, i, &told)) {
-            say(packet, gpu_wire_gpu(packet, round, &told));
+        if (!skipped(skip, i) && nvml_read(n, i, &told)) {
+            say_gpu(&told);
+            room--;
             well = well && told.state == GPU_OK;
         }
-    say(packet, gpu_wire_end(packet, round, count, note));
+    for (int i = 0; i < count && i < GPU_MAX && room >= GPU_MIG_MAX; i++)
+        if (!skipped(skip, i))
+            room -= nvml_read_instances(n, i, &told, say_gpu);
+    nvml_xids(n, say_xid);
+    say(packet, gpu_wire_end(packet, round_now, count, note));
     return well;
 }
 
@@ -76,11 +101,11 @@ int gpu_helper_main(int argc, char **argv)
     bool well = true;
     for (;;) {
         uint8_t packet[GPU_WIRE_MAX];
-        uint32_t round;
+        uint64_t skip;
         ssize_t got = recv(GPU_WIRE_SOCKET, packet, sizeof(packet), 0);
         if (got < 0 && errno == EINTR)
             continue;
-        if (got <= 0 || !gpu_wire_ask_decode(packet, (size_t)got, &round))
+        if (got <= 0 || !gpu_wire_ask_decode(packet, (size_t)got, &round_now, &skip))
             _exit(0);
         if (n != NULL && !well && mono_us() - opened_us > REOPEN_AFTER_S * US_PER_S) {
             nvml_close(n);
@@ -95,6 +120,6 @@ int gpu_helper_main(int argc, char **argv)
                 _exit(0);
             }
         }
-        well = sample(n, round);
+        well = sample(n, skip);
     }
 }

@@ -17,5 +17,10 @@ void nvml_close(struct nvml *n);
 int64_t nvml_count(struct nvml *n, char note[GPU_NOTE_SIZE]);
 /* False: there is no such GPU. */
 bool nvml_read(struct nvml *n, int index, struct gpu_told *told);
+/* The MIG instances of a GPU that was just read, one after the other in *told. Returns how many. */
+int nvml_read_instances(struct nvml *n, int index, struct gpu_told *told,
+                        void (*each)(const struct gpu_told *t));
+/* What the kernel driver has reported since the last call. */
+void nvml_xids(struct nvml *n, void (*each)(int gpu, int64_t xid));
 
 #endif

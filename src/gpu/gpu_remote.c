@@ -43,6 +43,11 @@ enum {
     UNKILLABLE_S = 5,
     PAST_SHOWN_S = 600,
     CLOSE_WAIT_MS = 1500,
+    OTHERS_DEADLINES = 10, /* what a GPU that hangs may delay the others before they are in doubt */
+    ASIDE_FIRST = 15, /* one that was put aside is tried again after so many deadlines, then more */
+    ASIDE_MOST = 300,
+    CRASHES_ASIDE = 3, /* in a row over one GPU */
+    XIDS_KEPT = 256,
 };
 
 enum trouble_kind {
@@ -59,6 +64,15 @@ struct trouble {
     pid_t pid;
     int gpu;
     char text[GPU_NOTE_SIZE]; /* HUNG: the call; else the reason */
+};
+
+/* A GPU whose driver calls hang or crash is left out, so that the others go on. */
+struct aside {
+    bool out;
+    enum gpu_state state; /* that it is shown in: driver_hung or error */
+    int tries, crashes;
+    int64_t since_us, again_us; /* monotonic */
+    char call[GPU_WIRE_CALL_SIZE];
 };
 
 /* What the last troubles were, told for a while after they are over. */
@@ -87,9 +101,16 @@ struct remote {
     atomic_int interval_ms;
     atomic_bool stop;
 
-    pthread_mutex_t lock; /* of the next four */
+    pthread_mutex_t lock; /* of what follows, up to the thread's own */
     struct gpu_sample shown;
     int64_t shown_mono_us;
+    int64_t read_us[GPU_MAX];    /* monotonic: when the values of shown.gpus[i] were read */
+    struct aside aside[GPU_MAX]; /* by index of the GPU; only the thread writes it */
+    struct {
+        int gpu;
+        struct gpu_xid xid;
+    } xids[XIDS_KEPT]; /* a ring: n_xids came so far */
+    uint64_t n_xids;
     struct trouble trouble;
     struct past past;
 
@@ -97,6 +118,7 @@ struct remote {
     struct helper helper;
     struct gpu_sample *coming; /* the round being received */
     uint32_t round;
+    uint64_t skip; /* GPUs that this round leaves out */
     int failures;
     int64_t next_start_us, next_ask_us;
     struct gpu_wire_message message;
@@ -146,20 +168,54 @@ static void past_note(const struct past *p, int64_t now, char note[GPU_NOTE_SIZE
                  sep, p->hangs, ago);
 }
 
+/* The GPU of a MIG instance is its parent. */
+static int physical(const struct gpu_facts *g)
+{
+    return g->parent >= 0 ? g->parent : g->index;
+}
+
+/* Under the lock: what is this GPU's own to tell. */
+static void show_own(const struct remote *r, struct gpu_facts *g, int64_t read_us, int64_t now)
+{
+    const struct aside *a = &r->aside[physical(g)];
+    g->age_ms = (now - read_us) / US_PER_MS;
+    g->n_xids = 0;
+    uint64_t oldest = r->n_xids > XIDS_KEPT ? r->n_xids - XIDS_KEPT : 0;
+    for (uint64_t i = r->n_xids; i > oldest && g->n_xids < GPU_XIDS_MAX; i--)
+        if (g->parent < 0 && r->xids[(i - 1) % XIDS_KEPT].gpu == g->index)
+            g->xids[g->n_xids++] = r->xids[(i - 1) % XIDS_KEPT].xid;
+    if (!a->out)
+        return;
+    g->state = a->state;
+    if (a->state == GPU_DRIVER_HUNG)
+        snprintf(g->note, sizeof(g->note),
+                 "the NVIDIA driver has not answered %.64s for GPU %d for %" PRId64 " s", a->call,
+                 physical(g), seconds_since(a->since_us, now));
+    else
+        snprintf(
+            g->note, sizeof(g->note),
+            "the NVIDIA library crashed %d times in %.64s for GPU %d: it is left alone for now",
+            a->crashes, a->call, physical(g));
+}
+
 static void remote_sample(struct gpu_source *src, struct gpu_sample *out)
 {
     struct remote *r = (struct remote *)src;
     struct trouble t;
     struct past past;
+    bool aside[GPU_MAX];
     pthread_mutex_lock(&r->lock);
     memcpy(out, &r->shown,
            offsetof(struct gpu_sample, gpus) + (size_t)r->shown.n * sizeof(r->shown.gpus[0]));
-    int64_t taken_us = r->shown_mono_us;
+    int64_t taken_us = r->shown_mono_us, now = mono_us();
     t = r->trouble;
     past = r->past;
+    for (int i = 0; i < GPU_MAX; i++)
+        aside[i] = r->aside[i].out;
+    for (int i = 0; i < out->n; i++)
+        show_own(r, &out->gpus[i], r->read_us[i], now);
     pthread_mutex_unlock(&r->lock);
 
-    int64_t now = mono_us();
     out->ready = out->at_us != 0 || t.kind != TROUBLE_NONE;
     out->age_ms = out->at_us != 0 ? (now - taken_us) / US_PER_MS : 0;
     char why[GPU_NOTE_SIZE];
@@ -172,10 +228,15 @@ static void remote_sample(struct gpu_source *src, struct gpu_sample *out)
     int64_t patience_us = r->deadline_us + 3 * US_PER_MS * atomic_load(&r->interval_ms);
     bool lasting = t.kind == TROUBLE_ABSENT ||
                    (t.kind == TROUBLE_BROKEN && now - taken_us > patience_us);
+    /* One GPU that hangs is that one's trouble, until the others have been unseen for too long. */
+    bool one = t.kind == TROUBLE_HUNG && t.gpu >= 0 &&
+               now - taken_us < OTHERS_DEADLINES * r->deadline_us + patience_us;
     for (int i = 0; i < out->n; i++) {
         struct gpu_facts *g = &out->gpus[i];
-        g->age_ms = out->age_ms;
-        if (t.kind == TROUBLE_HUNG || lasting) {
+        if (aside[physical(g)])
+            continue; /* says so itself */
+        bool mine = g->index == t.gpu || g->parent == t.gpu;
+        if ((t.kind == TROUBLE_HUNG && (mine || !one)) || lasting) {
             g->state = t.kind == TROUBLE_HUNG ? GPU_DRIVER_HUNG : GPU_ERROR;
             snprintf(g->note, sizeof(g->note), "%s", why);
         }
@@ -204,6 +265,48 @@ static void past_add(struct remote *r, const char *crash)
     r->past.crashes++;
     snprintf(r->past.crash, sizeof(r->past.crash), "%s", crash);
     pthread_mutex_unlock(&r->lock);
+}
+
+/* ---- GPUs that are left out ---- */
+
+static void aside_put(struct remote *r, int gpu, enum gpu_state state, const char *call,
+                      int64_t since_us)
+{
+    struct aside *a = &r->aside[gpu];
+    int64_t deadlines = ASIDE_FIRST;
+    for (int i = 0; i < a->tries && deadlines < ASIDE_MOST; i++)
+        deadlines *= 2;
+    pthread_mutex_lock(&r->lock);
+    if (!a->out)
+        a->since_us = since_us;
+    a->out = true;
+    a->state = state;
+    a->tries++;
+    a->again_us = mono_us() + (deadlines < ASIDE_MOST ? deadlines : ASIDE_MOST) * r->deadline_us;
+    snprintf(a->call, sizeof(a->call), "%s", call);
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* A GPU that was read is well again. Under the lock. */
+static void aside_clear(struct remote *r, int gpu)
+{
+    r->aside[gpu] = (struct aside){0};
+}
+
+/* Which GPUs the next round leaves out; one whose time has come is tried again, one at a time. */
+static uint64_t aside_bits(const struct remote *r, int64_t now)
+{
+    uint64_t bits = 0;
+    bool trying = false;
+    for (int i = 0; i < GPU_MAX; i++) {
+        if (!r->aside[i].out)
+            continue;
+        if (now >= r->aside[i].again_us && !trying)
+            trying = true;
+        else
+            bits |= UINT64_C(1) << i;
+    }
+    return bits;
 }
 
 /* ---- the helper's life ---- */
@@ -308,6 +411,17 @@ static void helper_gone(struct remote *r)
     if (now - h->started_us > CALM_S * US_PER_S)
         r->failures = 0;
     bool hung = r->trouble.kind == TROUBLE_HUNG; /* only this thread writes it */
+    bool of_gpu = h->gpu >= 0 && h->gpu < GPU_MAX && h->call[0] != '\0';
+    if (hung && of_gpu) {
+        aside_put(r, h->gpu, GPU_DRIVER_HUNG, h->call, r->trouble.since_us);
+        r->failures = 0; /* the next one does not meet it */
+    } else if (of_gpu && !h->absent && !h->nonsense) {
+        pthread_mutex_lock(&r->lock);
+        int crashes = ++r->aside[h->gpu].crashes;
+        pthread_mutex_unlock(&r->lock);
+        if (crashes >= CRASHES_ASIDE)
+            aside_put(r, h->gpu, GPU_ERROR, h->call, now);
+    }
     if (h->absent) {
         r->failures = 0;
         r->next_start_us = now + ABSENT_AGAIN_S * US_PER_S;
@@ -351,23 +465,64 @@ static void keep_identity(struct gpu_facts *g, const struct gpu_sample *before)
     }
 }
 
+/* What was left out this time is shown as it was last seen; one that was never seen by its place.
+ * Indexes rise. */
+static void merge_skipped(struct remote *r, int64_t now)
+{
+    struct gpu_sample *s = r->coming;
+    int64_t read_us[GPU_MAX];
+    for (int i = 0; i < s->n; i++)
+        read_us[i] = now;
+    for (int gpu = 0; gpu < GPU_MAX; gpu++) {
+        bool seen = false;
+        for (int k = 0; (r->skip >> gpu & 1) != 0 && k <= r->shown.n; k++) {
+            bool place = k == r->shown.n; /* after the last: none was like it */
+            if (s->n == GPU_MAX || (place ? seen : physical(&r->shown.gpus[k]) != gpu))
+                continue;
+            int at = s->n;
+            int index = place ? gpu : r->shown.gpus[k].index;
+            while (at > 0 && s->gpus[at - 1].index > index)
+                at--;
+            memmove(&s->gpus[at + 1], &s->gpus[at], (size_t)(s->n - at) * sizeof(s->gpus[0]));
+            memmove(&read_us[at + 1], &read_us[at], (size_t)(s->n - at) * sizeof(read_us[0]));
+            s->n++;
+            if (place)
+                gpu_facts_init(&s->gpus[at], gpu);
+            else
+                s->gpus[at] = r->shown.gpus[k];
+            read_us[at] = place ? r->aside[gpu].since_us : r->read_us[k];
+            seen = true;
+        }
+    }
+    memcpy(r->read_us, read_us, sizeof(read_us));
+}
+
 static void round_complete(struct remote *r, const struct gpu_wire_message *m)
 {
     struct gpu_sample *s = r->coming;
+    int physicals = 0, left_out = 0;
+    for (int i = 0; i < GPU_MAX; i++)
+        left_out += (r->skip >> i & 1) != 0;
+    for (int i = 0; i < s->n; i++)
+        physicals += s->gpus[i].parent < 0;
     s->at_us = now_us();
     s->note[0] = '\0';
     if (m->told > GPU_MAX)
         snprintf(s->note, sizeof(s->note),
-                 "the driver names %" PRId64 " GPUs: %d of them are shown", m->told, s->n);
-    else if (s->n < m->told)
+                 "the driver names %" PRId64 " GPUs: %d of them are shown", m->told,
+                 physicals + left_out);
+    else if (physicals + left_out < m->told)
         snprintf(s->note, sizeof(s->note), "the driver names %" PRId64 " GPUs but has only %d",
-                 m->told, s->n);
+                 m->told, physicals + left_out);
     else if (m->told == 0)
         snprintf(s->note, sizeof(s->note), "%s", GPU_NOTE_NO_GPU);
     for (int i = 0; i < s->n; i++)
         keep_identity(&s->gpus[i], &r->shown);
     int64_t now = mono_us();
     pthread_mutex_lock(&r->lock);
+    for (int i = 0; i < s->n; i++)
+        aside_clear(r, physical(&s->gpus[i]));
+    merge_skipped(r, now);
     memcpy(&r->shown, s, offsetof(struct gpu_sample, gpus) + (size_t)s->n * sizeof(s->gpus[0]));
     r->shown_mono_us = now;
     if (r->trouble.kind == TROUBLE_HUNG)
@@ -402,6 +557,12 @@ static bool heard(struct remote *r, const struct gpu_wire_message *m)
             (s->n > 0 && s->gpus[s->n - 1].index >= m->facts.index))
             return false;
         s->gpus[s->n++] = m->facts;
+        return true;
+    case GPU_WIRE_XID:
+        pthread_mutex_lock(&r->lock);
+        r->xids[r->n_xids % XIDS_KEPT].gpu = m->gpu;
+        r->xids[r->n_xids++ % XIDS_KEPT].xid = (struct gpu_xid){m->xid, now_us()};
+        pthread_mutex_unlock(&r->lock);
         return true;
     case GPU_WIRE_END:
         if (!h->asked || m->round != r->round)
@@ -450,7 +611,8 @@ static void helper_ask(struct remote *r)
 {
     uint8_t packet[GPU_WIRE_ASK_SIZE];
     struct helper *h = &r->helper;
-    size_t n = gpu_wire_ask(packet, ++r->round);
+    r->skip = aside_bits(r, mono_us());
+    size_t n = gpu_wire_ask(packet, ++r->round, r->skip);
     if (send(h->socket, packet, n, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)n)
         return; /* it is ending */
     h->asked = true;

@@ -7,6 +7,7 @@
 
 #include "gpu/gpu_source.h"
 
+#include "base/mem.h"
 #include "base/str.h"
 
 #include <inttypes.h>
@@ -45,14 +46,20 @@ static const struct field_row {
                                false, INT64_MAX},
 };
 
-enum { PID_MOST = 1 << 22 }; /* the kernel's own limit */
+enum {
+    PID_MOST = 1 << 22, /* the kernel's own limit */
+    GPU_XID_MOST = 99999,
+};
 
 void gpu_told_init(struct gpu_told *t, int index)
 {
     memset(t, 0, sizeof(*t));
     t->index = index;
+    t->parent = -1;
     for (int i = 0; i < GPU_FIELDS; i++)
         t->values[i] = GPU_WIRE_ABSENT_VALUE;
+    for (int i = 0; i < GPU_NUMBERS; i++)
+        t->numbers[i] = GPU_WIRE_ABSENT_VALUE;
 }
 
 /* ---- writing: a packet of ours always fits, the bounds are there all the same ---- */
@@ -109,13 +116,41 @@ size_t gpu_wire_gpu(uint8_t to[GPU_WIRE_MAX], uint32_t round, const struct gpu_t
     put_text(&o, t->driver, sizeof(t->driver));
     put_text(&o, t->cuda, sizeof(t->cuda));
     put_text(&o, t->note, sizeof(t->note));
+    put(&o, (uint32_t)t->parent, 4);
+    for (int i = 0; i < GPU_NUMBERS; i++)
+        put(&o, (uint64_t)t->numbers[i], 8);
+    put_text(&o, t->serial, sizeof(t->serial));
+    put_text(&o, t->vbios, sizeof(t->vbios));
+    put_text(&o, t->bus, sizeof(t->bus));
+    put_text(&o, t->profile, sizeof(t->profile));
+    put_text(&o, t->topology, sizeof(t->topology));
+    put(&o, (uint64_t)t->n_links, 1);
+    for (int i = 0; i < t->n_links; i++) {
+        const struct gpu_link *l = &t->links[i];
+        put(&o, l->active, 1);
+        put(&o, (uint32_t)l->version, 4);
+        const int64_t counters[] = {l->replays, l->recoveries, l->flit_crc, l->data_crc};
+        for (size_t k = 0; k < ARRAY_LEN(counters); k++)
+            put(&o, (uint64_t)counters[k], 8);
+    }
     put(&o, (uint64_t)t->processes_total, 8);
     put(&o, (uint64_t)t->n_processes, 1);
     for (int i = 0; i < t->n_processes; i++) {
         put(&o, (uint64_t)t->processes[i].pid, 8);
         put(&o, (uint64_t)t->processes[i].memory_mib, 8);
+        put(&o, (uint32_t)t->processes[i].sm_percent, 4);
+        put(&o, (uint8_t)t->processes[i].kind, 1);
+        put(&o, t->processes[i].dead, 1);
         put_text(&o, t->processes[i].name, sizeof(t->processes[i].name));
     }
+    return (size_t)(o.at - to);
+}
+
+size_t gpu_wire_xid(uint8_t to[GPU_WIRE_MAX], int gpu, int64_t xid)
+{
+    struct out o = out_begin(to, GPU_WIRE_XID);
+    put(&o, (uint32_t)gpu, 4);
+    put(&o, (uint64_t)xid, 8);
     return (size_t)(o.at - to);
 }
 
@@ -135,12 +170,13 @@ size_t gpu_wire_absent(uint8_t to[GPU_WIRE_MAX], const char *note)
     return (size_t)(o.at - to);
 }
 
-size_t gpu_wire_ask(uint8_t to[GPU_WIRE_ASK_SIZE], uint32_t round)
+size_t gpu_wire_ask(uint8_t to[GPU_WIRE_ASK_SIZE], uint32_t round, uint64_t skip)
 {
     struct out o = {to, to + GPU_WIRE_ASK_SIZE};
     put(&o, 'A', 1);
     put(&o, GPU_WIRE_VERSION, 1);
     put(&o, round, 4);
+    put(&o, skip, 8);
     return (size_t)(o.at - to);
 }
 
@@ -260,6 +296,13 @@ static void get_processes(struct in *in, struct gpu_facts *g)
         struct gpu_process *p = &g->processes[g->n_processes];
         p->pid = (int64_t)get(in, 8);
         p->memory_mib = (int64_t)get(in, 8);
+        p->sm_percent = get_i32(in);
+        p->kind = (char)get(in, 1);
+        p->dead = get(in, 1) != 0;
+        if (p->sm_percent < 0 || p->sm_percent > 100)
+            p->sm_percent = GPU_UNKNOWN;
+        if (p->kind != 'G' && p->kind != 'M')
+            p->kind = 'C';
         get_text(in, p->name, sizeof(p->name)); /* any program may call itself anything */
         if (in->bad)
             return;
@@ -282,11 +325,43 @@ static void get_processes(struct in *in, struct gpu_facts *g)
     g->processes_total = (int)total;
 }
 
+static void get_numbers(struct in *in, struct gpu_facts *g)
+{
+    for (int i = 0; i < GPU_NUMBERS; i++) {
+        int64_t told = (int64_t)get(in, 8);
+        bool sane = told >= 0 && told <= gpu_numbers[i].most;
+        if (!sane && told != GPU_WIRE_ABSENT_VALUE)
+            note_add(g->note, "the driver gave an impossible %s: %" PRId64, gpu_numbers[i].name,
+                     told);
+        g->numbers[i] = sane ? told : GPU_UNKNOWN;
+    }
+}
+
+static void get_links(struct in *in, struct gpu_facts *g)
+{
+    int n = (int)get(in, 1);
+    if (n > GPU_LINKS_MAX)
+        in->bad = true;
+    for (int i = 0; i < n && !in->bad; i++) {
+        struct gpu_link *l = &g->links[g->n_links++];
+        l->active = get(in, 1) != 0;
+        l->version = get_i32(in);
+        if (l->version < 0 || l->version > 99)
+            l->version = GPU_UNKNOWN;
+        int64_t *const counters[] = {&l->replays, &l->recoveries, &l->flit_crc, &l->data_crc};
+        for (size_t k = 0; k < ARRAY_LEN(counters); k++) {
+            *counters[k] = (int64_t)get(in, 8);
+            if (*counters[k] < 0)
+                *counters[k] = GPU_UNKNOWN;
+        }
+    }
+}
+
 static void get_gpu(struct in *in, struct gpu_facts *g)
 {
     int32_t index = get_i32(in);
     uint64_t state = get(in, 1);
-    if (index < 0 || index >= GPU_MAX || state > GPU_ERROR) {
+    if (index < 0 || index > GPU_INDEX_MOST || state > GPU_ERROR) {
         in->bad = true;
         return;
     }
@@ -300,6 +375,16 @@ static void get_gpu(struct in *in, struct gpu_facts *g)
     mended |= get_text(in, g->driver, sizeof(g->driver));
     mended |= get_text(in, g->cuda, sizeof(g->cuda));
     get_text(in, g->note, sizeof(g->note));
+    g->parent = get_i32(in);
+    if (g->parent < -1 || g->parent >= GPU_MAX || (g->parent < 0 && index >= GPU_MAX))
+        in->bad = true;
+    get_numbers(in, g);
+    mended |= get_text(in, g->serial, sizeof(g->serial));
+    mended |= get_text(in, g->vbios, sizeof(g->vbios));
+    mended |= get_text(in, g->bus, sizeof(g->bus));
+    mended |= get_text(in, g->profile, sizeof(g->profile));
+    mended |= get_text(in, g->topology, sizeof(g->topology));
+    get_links(in, g);
     for (int i = 0; i < GPU_FIELDS; i++)
         field_take(g, (enum gpu_field)i, told[i]);
     int64_t total = field_read(g, FIELD_MEMORY_TOTAL_MIB);
@@ -336,6 +421,14 @@ bool gpu_wire_decode(const uint8_t *p, size_t n, struct gpu_wire_message *out)
         out->round = (uint32_t)get(&in, 4);
         get_gpu(&in, &out->facts);
         break;
+    case GPU_WIRE_XID: {
+        out->gpu = get_i32(&in);
+        int64_t xid = (int64_t)get(&in, 8);
+        if (out->gpu < 0 || out->gpu >= GPU_MAX || xid < 0 || xid > GPU_XID_MOST)
+            return false;
+        out->xid = (int)xid;
+        break;
+    }
     case GPU_WIRE_END:
         out->round = (uint32_t)get(&in, 4);
         out->told = (int64_t)get(&in, 8);
@@ -351,11 +444,12 @@ bool gpu_wire_decode(const uint8_t *p, size_t n, struct gpu_wire_message *out)
     return !in.bad && in.at == in.end;
 }
 
-bool gpu_wire_ask_decode(const uint8_t *p, size_t n, uint32_t *round)
+bool gpu_wire_ask_decode(const uint8_t *p, size_t n, uint32_t *round, uint64_t *skip)
 {
     struct in in = {p, p + n, false};
     if (get(&in, 1) != 'A' || get(&in, 1) != GPU_WIRE_VERSION)
         return false;
     *round = (uint32_t)get(&in, 4);
+    *skip = get(&in, 8);
     return !in.bad && in.at == in.end;
 }

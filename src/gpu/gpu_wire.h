@@ -16,9 +16,9 @@
 
 enum {
     GPU_WIRE_MAX = 16384, /* bytes of one packet: a GPU with all its processes fits */
-    GPU_WIRE_VERSION = 1,
+    GPU_WIRE_VERSION = 2,
     GPU_WIRE_CALL_SIZE = 64,
-    GPU_WIRE_ASK_SIZE = 6,
+    GPU_WIRE_ASK_SIZE = 14,
     GPU_WIRE_SOCKET = 3, /* the helper's end of the socket */
 };
 
@@ -26,6 +26,7 @@ enum gpu_wire_type {
     GPU_WIRE_CALL = 1, /* about to enter the driver: call, gpu, starting */
     GPU_WIRE_GPU,      /* one GPU of this round: round, facts */
     GPU_WIRE_END,      /* the round is complete: round, told, note */
+    GPU_WIRE_XID,      /* the kernel reported something: gpu, xid */
     GPU_WIRE_ABSENT,   /* there is no usable library: note; the helper ends after it */
 };
 
@@ -48,7 +49,13 @@ enum gpu_field {
 struct gpu_told {
     int index;
     enum gpu_state state;
-    int64_t values[GPU_FIELDS]; /* or GPU_WIRE_ABSENT_VALUE */
+    int64_t values[GPU_FIELDS];   /* or GPU_WIRE_ABSENT_VALUE */
+    int64_t numbers[GPU_NUMBERS]; /* likewise */
+    int parent;                   /* -1: no MIG instance */
+    int n_links;
+    struct gpu_link links[GPU_LINKS_MAX];
+    char serial[GPU_VERSION_SIZE], vbios[GPU_VERSION_SIZE], bus[GPU_VERSION_SIZE];
+    char profile[GPU_VERSION_SIZE], topology[GPU_MAX + 1];
     char uuid[GPU_UUID_SIZE], name[GPU_NAME_SIZE], driver[GPU_VERSION_SIZE], cuda[GPU_VERSION_SIZE];
     char note[GPU_NOTE_SIZE];
     int64_t processes_total;
@@ -61,7 +68,8 @@ struct gpu_wire_message {
     enum gpu_wire_type type;
     uint32_t round;
     int64_t told;                  /* END: how many GPUs the driver named, also if not sent */
-    int gpu;                       /* CALL: which, -1 none */
+    int gpu;                       /* CALL, XID: which, -1 none */
+    int xid;                       /* XID */
     bool starting;                 /* CALL: the library is being opened, which may take long */
     char call[GPU_WIRE_CALL_SIZE]; /* CALL */
     char note[GPU_NOTE_SIZE];      /* END, ABSENT */
@@ -71,13 +79,15 @@ struct gpu_wire_message {
 /* Each writes one packet and returns its length. */
 size_t gpu_wire_call(uint8_t to[GPU_WIRE_MAX], const char *call, int gpu, bool starting);
 size_t gpu_wire_gpu(uint8_t to[GPU_WIRE_MAX], uint32_t round, const struct gpu_told *t);
+size_t gpu_wire_xid(uint8_t to[GPU_WIRE_MAX], int gpu, int64_t xid);
 size_t gpu_wire_end(uint8_t to[GPU_WIRE_MAX], uint32_t round, int64_t told, const char *note);
 size_t gpu_wire_absent(uint8_t to[GPU_WIRE_MAX], const char *note);
 /* False: refused; out is then undefined. */
 bool gpu_wire_decode(const uint8_t *p, size_t n, struct gpu_wire_message *out);
 
-/* The other way there is one message only: sample now. */
-size_t gpu_wire_ask(uint8_t to[GPU_WIRE_ASK_SIZE], uint32_t round);
-bool gpu_wire_ask_decode(const uint8_t *p, size_t n, uint32_t *round);
+/* The other way there is one message only: sample now, and leave out the GPUs of the bits in skip
+ * (their driver did not answer last time). */
+size_t gpu_wire_ask(uint8_t to[GPU_WIRE_ASK_SIZE], uint32_t round, uint64_t skip);
+bool gpu_wire_ask_decode(const uint8_t *p, size_t n, uint32_t *round, uint64_t *skip);
 
 #endif

@@ -17,7 +17,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct gpu_wire_message m;
     uint32_t round;
-    gpu_wire_ask_decode(data, size, &round);
+    uint64_t skip;
+    gpu_wire_ask_decode(data, size, &round, &skip);
     if (!gpu_wire_decode(data, size, &m))
         return 0;
     must_end(m.call, sizeof(m.call));
@@ -30,7 +31,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     must_end(g->driver, sizeof(g->driver));
     must_end(g->cuda, sizeof(g->cuda));
     must_end(g->note, sizeof(g->note));
-    if (g->index < 0 || g->index >= GPU_MAX || g->memory_used_mib > g->memory_total_mib ||
+    must_end(g->serial, sizeof(g->serial));
+    must_end(g->topology, sizeof(g->topology));
+    for (int i = 0; i < GPU_NUMBERS; i++)
+        if (g->numbers[i] < GPU_UNKNOWN || g->numbers[i] > gpu_numbers[i].most)
+            abort();
+    if (g->index < 0 || g->index > GPU_INDEX_MOST || g->parent >= GPU_MAX || g->n_links < 0 ||
+        g->n_links > GPU_LINKS_MAX || g->memory_used_mib > g->memory_total_mib ||
         g->memory_used_mib < GPU_UNKNOWN || g->utilization_percent > 100 ||
         g->utilization_percent < GPU_UNKNOWN || g->temperature_c > 200 ||
         g->temperature_c < GPU_UNKNOWN || g->n_processes < 0 ||
