@@ -383,6 +383,6 @@ void link_sample(struct agent *g, int64_t now)
     if (g->sample_at <= now)
         g->sample_at = now + g->sample_us;
     gpu_sample(g->gpus, g->sample);
-    sample_write(g->sample, &g->claims, &g->meter, g->path, &j);
+    sample_write(g->sample, &g->claims, &g->gpu_use, &g->meter, g->path, &j);
     send_text(g, &text);
 }

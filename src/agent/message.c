@@ -364,8 +364,73 @@ static void text_or_null(struct json *to, const char *key, const char *s)
     json_ktext(to, key, *s != '\0' ? s : NULL);
 }
 
+static void write_process(const struct gpu_process *p, struct gpu_use *use, struct json *to)
+{
+    json_open(to, '{');
+    json_kint(to, "pid", p->pid);
+    text_or_null(to, "name", p->name);
+    known(to, "memory_mib", p->memory_mib);
+    known(to, "sm_percent", p->sm_percent);
+    json_ktext(to, "kind", (const char[]){p->kind, '\0'});
+    if (p->dead)
+        json_kbool(to, "dead", true);
+    const struct gpu_user *whose = p->dead ? NULL : gpu_use_of(use, p->pid);
+    if (whose != NULL && whose->attempt >= 0)
+        json_kint(to, "attempt", whose->attempt);
+    if (whose != NULL)
+        json_ktext(to, "user", whose->user);
+    json_close(to, '}');
+}
+
+/* What is unknown is left out: most GPUs do not know most of it. */
+static void write_facts(const struct gpu_facts *g, struct json *to)
+{
+    const struct {
+        const char *key, *text;
+    } texts[] = {{"serial", g->serial},
+                 {"vbios", g->vbios},
+                 {"bus", g->bus},
+                 {"profile", g->profile},
+                 {"topology", g->topology}};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        if (texts[i].text[0] != '\0')
+            json_ktext(to, texts[i].key, texts[i].text);
+    if (g->parent >= 0)
+        json_kint(to, "parent", g->parent);
+    if (g->ecc_uncorrected != GPU_UNKNOWN)
+        json_kint(to, "ecc_uncorrected", g->ecc_uncorrected);
+    json_key(to, "numbers");
+    json_open(to, '{');
+    for (int i = 0; i < GPU_NUMBERS; i++)
+        if (g->numbers[i] != GPU_UNKNOWN)
+            json_kint(to, gpu_numbers[i].name, g->numbers[i]);
+    json_close(to, '}');
+    json_key(to, "links");
+    json_open(to, '[');
+    for (int i = 0; i < g->n_links; i++) {
+        const struct gpu_link *l = &g->links[i];
+        const int64_t row[] = {l->active,     l->version,  l->replays,
+                               l->recoveries, l->flit_crc, l->data_crc};
+        json_open(to, '[');
+        for (size_t k = 0; k < ARRAY_LEN(row); k++)
+            json_int(to, row[k]);
+        json_close(to, ']');
+    }
+    json_close(to, ']');
+    json_key(to, "xids");
+    json_open(to, '[');
+    for (int i = 0; i < g->n_xids; i++) {
+        json_open(to, '[');
+        json_int(to, g->xids[i].code);
+        json_int(to, g->xids[i].at_us);
+        json_close(to, ']');
+    }
+    json_close(to, ']');
+}
+
 /* by: which other agent has it; NULL: none. */
-static void write_gpu(const struct gpu_facts *g, const char *by, struct json *to)
+static void write_gpu(const struct gpu_facts *g, const char *by, struct gpu_use *use,
+                      struct json *to)
 {
     json_open(to, '{');
     json_kint(to, "index", g->index);
@@ -388,19 +453,15 @@ static void write_gpu(const struct gpu_facts *g, const char *by, struct json *to
     json_kint(to, "age_ms", g->age_ms);
     json_key(to, "processes");
     json_open(to, '[');
-    for (int i = 0; i < g->n_processes; i++) {
-        json_open(to, '{');
-        json_kint(to, "pid", g->processes[i].pid);
-        text_or_null(to, "name", g->processes[i].name);
-        known(to, "memory_mib", g->processes[i].memory_mib);
-        json_close(to, '}');
-    }
+    for (int i = 0; i < g->n_processes; i++)
+        write_process(&g->processes[i], use, to);
     json_close(to, ']');
+    write_facts(g, to);
     json_close(to, '}');
 }
 
-void sample_write(const struct gpu_sample *gpus, struct claims *claims, struct host_meter *meter,
-                  const char *disk, struct json *to)
+void sample_write(const struct gpu_sample *gpus, struct claims *claims, struct gpu_use *use,
+                  struct host_meter *meter, const char *disk, struct json *to)
 {
     json_open(to, '{');
     json_ktext(to, "type", "sample");
@@ -413,7 +474,7 @@ void sample_write(const struct gpu_sample *gpus, struct claims *claims, struct h
     for (int i = 0; i < gpus->n; i++) {
         char by[GPU_NOTE_SIZE];
         bool ours = gpus->simulated || claims_take(claims, gpus->gpus[i].uuid, by);
-        write_gpu(&gpus->gpus[i], ours ? NULL : by, to);
+        write_gpu(&gpus->gpus[i], ours ? NULL : by, use, to);
     }
     json_close(to, ']');
     json_close(to, '}');

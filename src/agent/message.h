@@ -6,6 +6,7 @@
 
 #include "agent/attempt.h"
 #include "agent/claims.h"
+#include "agent/gpu_use.h"
 #include "agent/host.h"
 #include "gpu/gpu.h"
 
@@ -48,8 +49,8 @@ struct hello {
 };
 /* Opens the hello up to its list of attempts: the caller adds them and closes with "]}". */
 void hello_write(const struct hello *h, struct json *to);
-void sample_write(const struct gpu_sample *gpus, struct claims *claims, struct host_meter *meter,
-                  const char *disk, struct json *to);
+void sample_write(const struct gpu_sample *gpus, struct claims *claims, struct gpu_use *use,
+                  struct host_meter *meter, const char *disk, struct json *to);
 /* 'L', attempt, offset: before the spool's bytes. */
 enum { LOG_FRAME_HEAD = 17 };
 void log_frame_head(int64_t id, uint64_t offset, uint8_t to[LOG_FRAME_HEAD]);

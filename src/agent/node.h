@@ -5,6 +5,7 @@
 #include "agent/agent.h"
 #include "agent/attempt.h"
 #include "agent/claims.h"
+#include "agent/gpu_use.h"
 #include "agent/groups.h"
 #include "agent/host.h"
 #include "agent/journal.h"
@@ -26,6 +27,7 @@ struct agent {
     struct gpu_source *gpus;
     struct gpu_sample *sample;
     struct claims claims;
+    struct gpu_use gpu_use;
     struct launcher launcher;
     int64_t launcher_at; /* mono: not started again before */
     bool launcher_full;

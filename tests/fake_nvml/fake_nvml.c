@@ -129,7 +129,7 @@ static void script_read(struct script *s)
 {
     const char *path = getenv("FAKE_NVML_SCRIPT");
     static struct stat known;
-    struct stat st;
+    struct stat st = {0};
     if (path != NULL && stat(path, &st) == 0 && st.st_ino == known.st_ino &&
         st.st_mtim.tv_sec == known.st_mtim.tv_sec && st.st_mtim.tv_nsec == known.st_mtim.tv_nsec)
         return;
