@@ -14,6 +14,7 @@ static const struct err_row rows[] = {
     [ERR_FORBIDDEN] = {"forbidden", 403, 4, false},
     [ERR_NOT_FOUND] = {"not_found", 404, 1, false},
     [ERR_METHOD] = {"method_not_allowed", 405, 2, false},
+    [ERR_UPGRADE] = {"upgrade_required", 426, 2, false},
     [ERR_TIMEOUT] = {"timeout", 408, 1, true},
     [ERR_CONFLICT] = {"conflict", 409, 1, false},
     [ERR_PRECONDITION] = {"precondition_failed", 412, 1, false},

@@ -24,6 +24,7 @@ enum err_kind {
     ERR_FORBIDDEN,
     ERR_NOT_FOUND,
     ERR_METHOD,       /* path known, method not */
+    ERR_UPGRADE,      /* path known, only as a WebSocket */
     ERR_TIMEOUT,      /* our own time limit for the request passed */
     ERR_CONFLICT,     /* current state forbids it */
     ERR_PRECONDITION, /* If-Match did not match */

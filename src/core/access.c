@@ -14,12 +14,14 @@ bool principal_known(const struct principal *p)
 
 bool principal_is_operator(const struct principal *p)
 {
-    return p->via != VIA_NOBODY && p->via != VIA_AGENT && p->role >= ROLE_OPERATOR;
+    return p->via != VIA_TOKEN && p->via != VIA_NOBODY && p->via != VIA_AGENT &&
+           p->role >= ROLE_OPERATOR;
 }
 
 bool principal_is_admin(const struct principal *p)
 {
-    return p->via != VIA_NOBODY && p->via != VIA_AGENT && p->role == ROLE_ADMIN;
+    return p->via != VIA_NOBODY && p->via != VIA_AGENT && p->via != VIA_TOKEN &&
+           p->role == ROLE_ADMIN;
 }
 
 bool principal_sees(const struct principal *p, int64_t owner)
@@ -72,9 +74,8 @@ int access_check(enum access a, const struct principal *p, unsigned permission, 
     case ACCESS_ADMIN:
         if (!known || p->via == VIA_TRUSTED)
             return need_credential(e);
-        if (p->via == VIA_TOKEN && !(p->role == ROLE_ADMIN && p->permissions & MAY_FLEET))
-            return err_set(e, ERR_FORBIDDEN, "only an administrator may do this");
-        return principal_is_admin(p)
+        return principal_is_admin(p) ||
+                       (p->via == VIA_TOKEN && p->role == ROLE_ADMIN && p->permissions & MAY_FLEET)
                    ? OK
                    : err_set(e, ERR_FORBIDDEN, "only an administrator may do this");
     case ACCESS_OPEN:

@@ -51,9 +51,12 @@ struct principal {
 };
 
 bool principal_known(const struct principal *p);
-bool principal_is_operator(const struct principal *p); /* operator, engineer or admin */
+/* operator, engineer or admin, and an administrator: people only. A key acts as the user it
+ * belongs to, whatever that user's role is (contract 1.4); what it may beyond that is its
+ * permissions, in access_check(). */
+bool principal_is_operator(const struct principal *p);
 bool principal_is_admin(const struct principal *p);
-/* The caller's own, or an administrator (never a key: a key acts as its user). */
+/* The caller's own, or an administrator. */
 bool principal_sees(const struct principal *p, int64_t owner);
 /* "user:li@example.com", "local", "agent:n-1" for audit and events. */
 const char *principal_text(const struct principal *p, char to[400]);

@@ -42,12 +42,6 @@ static const struct migration event_migrations[] = {
     {0},
 };
 static const struct record *const event_records[] = {&event_record, NULL};
-const struct module event_module = {
-    .name = "events",
-    .migrations = event_migrations,
-    .records = event_records,
-};
-
 static void wake_after_commit(void *ctx)
 {
     bus_wake(ctx);
@@ -184,6 +178,10 @@ struct bus {
     pthread_cond_t wake;
     bool due, stop, runs;
     struct event_pos at;
+    struct map counts; /* type → struct count; under lock */
+};
+struct count {
+    uint64_t n;
 };
 
 enum { BUS_BATCH = 500, BUS_POLL_MS = 500 };
@@ -196,9 +194,37 @@ void bus_wake(struct bus *b)
     pthread_mutex_unlock(&b->lock);
 }
 
+static void bus_count(struct bus *b, const char *type)
+{
+    pthread_mutex_lock(&b->lock);
+    struct count *c = map_get(&b->counts, type);
+    if (c == NULL) {
+        c = mem_alloc(sizeof(*c));
+        map_put(&b->counts, type, c);
+    }
+    c->n++;
+    pthread_mutex_unlock(&b->lock);
+}
+
+static void event_metrics(struct house *h, void *state, struct buf *out)
+{
+    struct bus *b = h->bus;
+    size_t at = 0;
+    const char *type;
+    void *v;
+    buf_adds(out, "# HELP gpuplat_events_total Events told since the start, by their type.\n"
+                  "# TYPE gpuplat_events_total counter\n");
+    pthread_mutex_lock(&b->lock);
+    while (map_next(&b->counts, &at, &type, &v))
+        buf_printf(out, "gpuplat_events_total{subject=\"%s\"} %llu\n", type,
+                   (unsigned long long)((struct count *)v)->n);
+    pthread_mutex_unlock(&b->lock);
+}
+
 static void bus_call(struct bus *b, const struct event *ev)
 {
     struct house *h = b->house;
+    bus_count(b, ev->type);
     for (size_t i = 0; i < h->started; i++)
         for (size_t k = 0; k < h->modules[i]->n_subscriptions; k++) {
             const struct subscription *s = &h->modules[i]->subscriptions[k];
@@ -303,7 +329,19 @@ void bus_destroy(struct bus *b)
 {
     if (b == NULL)
         return;
+    size_t at = 0;
+    void *v;
+    while (map_next(&b->counts, &at, NULL, &v))
+        mem_free(v);
+    map_fini(&b->counts);
     pthread_mutex_destroy(&b->lock);
     pthread_cond_destroy(&b->wake);
     mem_free(b);
 }
+
+const struct module event_module = {
+    .name = "events",
+    .migrations = event_migrations,
+    .records = event_records,
+    .metrics = event_metrics,
+};

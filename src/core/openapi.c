@@ -84,7 +84,7 @@ static const char *status_text(int status)
                 {405, "Method not allowed"},
                 {408, "Time limit passed"},
                 {409, "Conflict with the present state"},
-                {412, "Precondition failed"},
+                {412, "It has changed since the ETag in If-Match"},
                 {413, "Body too large"},
                 {415, "Unsupported media type"},
                 {422, "A field breaks a rule"},
@@ -175,6 +175,8 @@ static void responses(struct maker *m, const struct route_row *row)
     statuses[n++] = 503;
     if (t->flags & ROUTE_IDEMPOTENT)
         statuses[n++] = 409;
+    if (route_conditional(t))
+        statuses[n++] = 412;
     for (const char *c = t->errors; c != NULL && *c != '\0' && n < ARRAY_LEN(statuses);) {
         statuses[n++] = (int)strtol(c, NULL, 10);
         c += strcspn(c, " ");
@@ -216,6 +218,9 @@ static void operation(struct maker *m, const struct route_row *row)
     if (t->flags & ROUTE_IDEMPOTENT)
         json_raw(j, "{\"name\":\"Idempotency-Key\",\"in\":\"header\",\"required\":false,"
                     "\"schema\":{\"type\":\"string\",\"minLength\":1,\"maxLength\":255}}");
+    if (route_conditional(t) && route_reader(m->router, t) != NULL)
+        json_raw(j, "{\"name\":\"If-Match\",\"in\":\"header\",\"required\":false,"
+                    "\"schema\":{\"type\":\"string\"}}");
     json_close(j, ']');
     if (t->body != NULL) {
         char ref[240];

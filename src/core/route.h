@@ -96,6 +96,7 @@ struct request {
     struct http_header_pair headers[REQUEST_HEADERS_MAX];
     size_t n_headers;
     bool etag;
+    bool secret;           /* the answer tells a secret: not kept for a repeated Idempotency-Key */
     enum err_kind refused; /* ROUTE_LIVE: ERR_UNAUTHENTICATED: no credential; ERR_FORBIDDEN: bad */
     const char *audit_target; /* "j-17": what the change hit, for the audit log */
     const char *hint;         /* native errors: what to do next; NULL: none */

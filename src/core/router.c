@@ -7,9 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const double duration_bucket_s[DURATION_BUCKETS] = {0.0005, 0.001, 0.0025, 0.005, 0.01,
-                                                    0.025,  0.05,  0.1,    0.5,   2.5};
-
 static const char *const methods[METHODS] = {"GET", "POST", "PUT", "PATCH", "DELETE", "WS", NULL};
 
 /* Splits at slashes; empty segments at either end are dropped. Returns the count or -1. */
@@ -164,7 +161,7 @@ void router_auditor(struct router *r, audit_fn *fn)
 
 struct http_app router_app(struct router *r)
 {
-    return (struct http_app){r, request_head, request_serve, request_gone};
+    return (struct http_app){r, request_head, request_serve, request_gone, request_refuse};
 }
 
 const char *router_openapi(struct router *r, size_t *n)
@@ -210,9 +207,11 @@ struct route_match router_match(const struct router *r, const char *method, bool
             best_path = literals;
             m.row = NULL;
             m.allow[0] = '\0';
+            m.upgrade_only = true;
         }
         any = true;
         bool ws = strcmp(row->route->method, "WS") == 0;
+        m.upgrade_only &= ws;
         const char *shown = ws ? "GET" : row->route->method;
         if (strstr(m.allow, shown) == NULL) {
             size_t used = strlen(m.allow);
@@ -247,6 +246,23 @@ const struct surface *router_surface(const struct router *r, const char *path)
     return r->prefixes[r->n_prefixes - 1].surface;
 }
 
+bool route_conditional(const struct route *t)
+{
+    return strcmp(t->method, "PUT") == 0 || strcmp(t->method, "PATCH") == 0 ||
+           strcmp(t->method, "DELETE") == 0;
+}
+
+const struct route *route_reader(const struct router *r, const struct route *t)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        const struct route *g = r->rows[i].route;
+        if (strcmp(g->method, "GET") == 0 && (g->flags & ROUTE_ETAG) &&
+            strcmp(g->path, t->path) == 0)
+            return g;
+    }
+    return NULL;
+}
+
 void routes_each(const struct house *h,
                  void (*fn)(const struct route *row, const struct surface *s, void *ctx), void *ctx)
 {
@@ -273,30 +289,13 @@ void router_metrics(struct router *r, struct buf *out)
     buf_adds(out, "# HELP gpuplat_http_request_duration_seconds Time to answer.\n"
                   "# TYPE gpuplat_http_request_duration_seconds histogram\n");
     for (size_t i = 0; i < r->n; i++) {
-        struct route_row *row = &r->rows[i];
-        uint64_t total = 0;
-        for (int b = 0; b <= DURATION_BUCKETS; b++)
-            total += atomic_load(&row->buckets[b]);
-        if (total == 0)
+        const struct route_row *row = &r->rows[i];
+        char labels[256];
+        if (histogram_count(&row->durations) == 0)
             continue;
-        uint64_t so_far = 0;
-        for (int b = 0; b < DURATION_BUCKETS; b++) {
-            so_far += atomic_load(&row->buckets[b]);
-            buf_printf(out,
-                       "gpuplat_http_request_duration_seconds_bucket{system=\"%s\",route=\"%s %s\","
-                       "le=\"%g\"} %llu\n",
-                       row->surface->name, row->route->method, row->route->path,
-                       duration_bucket_s[b], (unsigned long long)so_far);
-        }
-        buf_printf(out,
-                   "gpuplat_http_request_duration_seconds_bucket{system=\"%s\",route=\"%s %s\","
-                   "le=\"+Inf\"} %llu\n"
-                   "gpuplat_http_request_duration_seconds_sum{system=\"%s\",route=\"%s %s\"} %.6f\n"
-                   "gpuplat_http_request_duration_seconds_count{system=\"%s\",route=\"%s %s\"} "
-                   "%llu\n",
-                   row->surface->name, row->route->method, row->route->path,
-                   (unsigned long long)total, row->surface->name, row->route->method,
-                   row->route->path, (double)atomic_load(&row->sum_us) / 1e6, row->surface->name,
-                   row->route->method, row->route->path, (unsigned long long)total);
+        snprintf(labels, sizeof(labels), "system=\"%s\",route=\"%s %s\"", row->surface->name,
+                 row->route->method, row->route->path);
+        histogram_print(&row->durations, &histogram_call_bounds,
+                        "gpuplat_http_request_duration_seconds", labels, out);
     }
 }

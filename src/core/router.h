@@ -3,13 +3,13 @@
 #ifndef CORE_ROUTER_H
 #define CORE_ROUTER_H
 
+#include "base/histogram.h"
 #include "core/limit.h"
 #include "core/route.h"
 
 #include <stdatomic.h>
 
-enum { DURATION_BUCKETS = 10, SEGMENTS_MAX = 12, METHODS = 7 };
-extern const double duration_bucket_s[DURATION_BUCKETS];
+enum { SEGMENTS_MAX = 12, METHODS = 7 };
 
 struct route_row {
     const struct route *route;
@@ -17,7 +17,7 @@ struct route_row {
     const char *segments[SEGMENTS_MAX]; /* a parameter starts with '{' */
     int n_segments;
     _Atomic uint64_t by_status[6];
-    _Atomic uint64_t buckets[DURATION_BUCKETS + 1], sum_us;
+    struct histogram durations;
 };
 
 struct router {
@@ -43,17 +43,23 @@ struct route_match {
     struct route_row *row; /* NULL: none */
     struct pair params[SEGMENTS_MAX];
     size_t n_params;
-    char allow[96]; /* methods that the path has, when row is NULL */
+    char allow[96];    /* methods that the path has, when row is NULL */
+    bool upgrade_only; /* it is a WebSocket and nothing else; when row is NULL */
 };
 /* path is decoded; a trailing slash counts for nothing. */
 struct route_match router_match(const struct router *r, const char *method, bool upgrade,
                                 const char *path, struct arena *a);
 const struct surface *router_surface(const struct router *r, const char *path);
+/* Whether If-Match counts for a route, and the GET of the same object, whose ETag it names (NULL:
+ * none has one). */
+bool route_conditional(const struct route *t);
+const struct route *route_reader(const struct router *r, const struct route *t);
 char *openapi_make(const struct router *r, size_t *n);
 
 int64_t request_head(void *ctx, struct http_request *http);
 void request_serve(void *ctx, struct http_request *http);
 void request_gone(void *ctx, struct http_request *http);
+void request_refuse(void *ctx, struct http_request *http, const char *text, struct http_answer *a);
 
 extern const struct module request_module; /* the table of idempotency keys */
 

@@ -190,10 +190,11 @@ static void schema_type(struct json *j, const char *type, bool null)
     json_close(j, ']');
 }
 
-static void schema_bounds(struct json *j, const struct field *f, const char *least,
+/* Rules of what is sent: an answer may show what another way made. */
+static void schema_bounds(struct json *j, const struct field *f, bool input, const char *least,
                           const char *most)
 {
-    if (f->min == 0 && f->max == 0)
+    if (!input || (f->min == 0 && f->max == 0))
         return;
     json_kint(j, least, f->min);
     if (f->max >= f->min)
@@ -237,15 +238,15 @@ static void schema_field(struct json *j, const struct field *f, bool input)
         break;
     case T_INT:
         schema_type(j, "integer", null);
-        schema_bounds(j, f, "minimum", "maximum");
+        schema_bounds(j, f, input, "minimum", "maximum");
         break;
     case T_REAL:
         schema_type(j, "number", null);
-        schema_bounds(j, f, "minimum", "maximum");
+        schema_bounds(j, f, input, "minimum", "maximum");
         break;
     case T_TEXT:
         schema_type(j, "string", null);
-        schema_bounds(j, f, "minLength", "maxLength");
+        schema_bounds(j, f, input, "minLength", "maxLength");
         break;
     case T_UUID:
         schema_type(j, "string", null);
@@ -284,7 +285,7 @@ static void schema_field(struct json *j, const struct field *f, bool input)
     case T_TEXTS:
         schema_type(j, "array", null);
         json_raw((json_key(j, "items"), j), "{\"type\":\"string\"}");
-        schema_bounds(j, f, "minItems", "maxItems");
+        schema_bounds(j, f, input, "minItems", "maxItems");
         break;
     case T_TEXTMAP:
         schema_type(j, "object", null);
@@ -294,7 +295,7 @@ static void schema_field(struct json *j, const struct field *f, bool input)
         schema_type(j, "array", null && input);
         json_key(j, "items");
         schema_ref(j, f->of, input);
-        schema_bounds(j, f, "minItems", "maxItems");
+        schema_bounds(j, f, input, "minItems", "maxItems");
         break;
     case T_JSON:
     case T_NONE:

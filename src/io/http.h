@@ -6,10 +6,12 @@
  * the request and answers later from any thread with http_respond(); meanwhile the connection is
  * suspended and costs no thread.
  *
- * Refused before `head`: Content-Length together with Transfer-Encoding, two different
- * Content-Lengths, a transfer coding other than chunked, NUL or control bytes in a header value,
- * a missing or repeated Host, a request target that is not origin-form (RFC 9112, sections 3.2,
- * 5.5, 6.3, 11.2). Their answer is a plain 400 and the connection closes.
+ * Refused before `head`, with what `refuse` answers: Content-Length together with
+ * Transfer-Encoding, two different Content-Lengths, a transfer coding other than chunked, NUL or
+ * control bytes in a header value, a missing or repeated Host, a request target that is not
+ * origin-form (RFC 9112, sections 3.2, 5.5, 6.3, 11.2), a head that leaves no room for an answer
+ * (431). The connection closes. What libmicrohttpd refuses before it calls us has its own text: see
+ * docs/http.md.
  *
  * The server adds Date, gzip (when accepted, the type is text or JSON, and the body is over
  * 1 KiB) with Vary, strong ETag on 200 answers of GET when asked by .etag, 304 for
@@ -29,6 +31,7 @@
 
 struct http_server;
 struct http_request;
+struct http_answer;
 
 struct http_listener {
     const char *host;      /* IP literal; NULL with unix_path */
@@ -46,6 +49,10 @@ struct http_app {
     void (*serve)(void *ctx, struct http_request *q);
     /* The request is gone (answered or the peer left); free what http_set_user() holds. */
     void (*gone)(void *ctx, struct http_request *q);
+    /* The server refuses the request by itself: fill type, body (in the request's arena) and
+     * headers; a->status is set. The method may be "", the path is what could be read. NULL: plain
+     * text. */
+    void (*refuse)(void *ctx, struct http_request *q, const char *text, struct http_answer *a);
 };
 
 struct http_config {
@@ -105,6 +112,12 @@ struct http_answer {
     bool close;       /* close the connection afterwards */
 };
 void http_respond(struct http_request *q, const struct http_answer *a);
+
+/* The strong ETag of a body as .etag makes it for its uncompressed form. */
+enum { HTTP_ETAG_SIZE = 2 + 16 + 3 + 1 };
+void http_etag(const void *body, size_t n, char to[HTTP_ETAG_SIZE]);
+/* Whether an If-Match list names it, in either form; weak tags never match (RFC 9110, 13.1.1). */
+bool http_etag_match(const char *list, const char *etag);
 
 /* ---- an endless answer: server-sent events, following a log (any thread) ---- */
 

@@ -145,8 +145,6 @@ static struct MHD_Response *unpacked(const struct http_answer *a)
 
 /* ---- ETag ---- */
 
-enum { ETAG_SIZE = 2 + 16 + 3 + 1 };
-
 /* Weak comparison (RFC 9110, section 13.1.2): for a cache W/"x" and "x" are the same. */
 static bool etag_matches(const char *list, const char *etag)
 {
@@ -165,16 +163,34 @@ static bool etag_matches(const char *list, const char *etag)
     return false;
 }
 
+void http_etag(const void *body, size_t n, char to[HTTP_ETAG_SIZE])
+{
+    snprintf(to, HTTP_ETAG_SIZE, "\"%016llx\"", (unsigned long long)hash_bytes(body, n));
+}
+
+bool http_etag_match(const char *list, const char *etag)
+{
+    const char *item;
+    size_t n, n_etag = strlen(etag);
+    while (list != NULL && http_list_next(&list, &item, &n)) {
+        bool packed = n == n_etag + 3 && memcmp(item + n_etag - 1, "-gz\"", 4) == 0;
+        if ((n == n_etag || packed) && memcmp(item, etag, n_etag - 1) == 0 && item[n - 1] == '"')
+            return true;
+    }
+    return false;
+}
+
 struct MHD_Response *http_answer_build(struct http_request *q, const struct http_answer *a,
                                        int *status)
 {
     *status = a->status;
     bool varies = may_gzip(a);
     bool gzip = varies && http_gzip_welcome(http_header(q, "Accept-Encoding"));
-    char etag[ETAG_SIZE] = "";
+    char etag[HTTP_ETAG_SIZE] = "";
     if (a->etag && a->status == 200 && strcmp(q->method, "GET") == 0) {
-        snprintf(etag, sizeof(etag), "\"%016llx%s\"", (unsigned long long)hash_bytes(a->body, a->n),
-                 gzip ? "-gz" : "");
+        http_etag(a->body, a->n, etag);
+        if (gzip)
+            memcpy(etag + strlen(etag) - 1, "-gz\"", 5);
         if (etag_matches(http_header(q, "If-None-Match"), etag))
             *status = 304;
     }

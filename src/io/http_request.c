@@ -74,6 +74,7 @@ void *http_mhd_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
     q->mhd = mhd;
     atomic_store(&q->refs, 1);
     atomic_store(&q->state, STATE_HANDLER);
+    q->method = q->query = "";
     q->peer = conn->peer;
     q->listener = conn->listening->index;
     q->raw_target = uri;
@@ -111,37 +112,77 @@ void http_mhd_completed(void *cls, struct MHD_Connection *mhd, void **req_cls,
     request_unref(q);
 }
 
-/* ---- plain answers of the server itself ---- */
+/* ---- answers of the server itself ---- */
 
-static enum MHD_Result plain(struct http_request *q, struct MHD_Connection *mhd, int status,
-                             const char *text)
+/* While stopping another thread may still work with the request and its arena: this one touches
+ * neither. */
+static enum MHD_Result stopped(struct http_request *q)
 {
-    if (q != NULL)
-        atomic_fetch_add(&q->server->refused, 1);
-    char body[200];
-    int n = snprintf(body, sizeof(body), "%d %s\n", status, text);
-    struct MHD_Response *r = MHD_create_response_from_buffer((size_t)n, body,
-                                                             MHD_RESPMEM_MUST_COPY);
+    static const char text[] = "503 The server is stopping.\n";
+    atomic_fetch_add(&q->server->refused, 1);
+    struct MHD_Response *r = MHD_create_response_from_buffer(sizeof(text) - 1, (void *)text,
+                                                             MHD_RESPMEM_PERSISTENT);
     if (r == NULL)
         return MHD_NO;
     MHD_add_response_header(r, "Content-Type", "text/plain; charset=utf-8");
     MHD_add_response_header(r, "Connection", "close");
-    if (status == 503)
-        MHD_add_response_header(r, "Retry-After", "1");
-    enum MHD_Result result = MHD_queue_response(mhd, (unsigned)status, r);
+    MHD_add_response_header(r, "Retry-After", "1");
+    enum MHD_Result result = MHD_queue_response(q->mhd, 503, r);
+    MHD_destroy_response(r);
+    return result;
+}
+
+/* The path as far as it can be read, for the choice of an envelope. */
+static void path_guess(struct http_request *q)
+{
+    if (q->path != NULL)
+        return;
+    size_t n = strcspn(q->target, "?");
+    char *path = arena_strndup(&q->arena, q->target, n);
+    if (http_percent_decode(q->target, n, false, path) < 0)
+        memcpy(path, q->target, n);
+    q->path = path;
+}
+
+static void refusal(struct http_request *q, int status, const char *text, struct http_answer *a)
+{
+    struct http_server *s = q->server;
+    atomic_fetch_add(&s->refused, 1);
+    path_guess(q);
+    *a = (struct http_answer){.status = status, .close = true};
+    if (s->app.refuse != NULL) {
+        s->app.refuse(s->app.ctx, q, text, a);
+        return;
+    }
+    const char *body = arena_printf(&q->arena, "%d %s\n", status, text);
+    a->type = "text/plain; charset=utf-8";
+    a->body = body;
+    a->n = strlen(body);
+}
+
+/* Before the embedder was asked. */
+static enum MHD_Result refuse(struct http_request *q, int status, const char *text)
+{
+    struct http_answer a;
+    refusal(q, status, text, &a);
+    struct MHD_Response *r = http_answer_build(q, &a, &status);
+    enum MHD_Result result = MHD_queue_response(q->mhd, (unsigned)status, r);
     MHD_destroy_response(r);
     return result;
 }
 
 /* Where the library takes no answer, in the middle of a body, or has no room for one: nothing has
  * been sent, so ours can go straight to the socket before it is closed. */
-static enum MHD_Result slam(struct http_request *q, const char *status)
+static enum MHD_Result slam(struct http_request *q, int status, const char *text)
 {
-    char answer[120];
-    int n = snprintf(answer, sizeof(answer),
-                     "HTTP/1.1 %s\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", status);
-    atomic_fetch_add(&q->server->refused, 1);
-    (void)!send(q->conn->fd, answer, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
+    struct http_answer a;
+    AUTO(buf) struct buf out = {0};
+    refusal(q, status, text, &a);
+    http_head_write(&out, &a);
+    buf_printf(&out, "Connection: close\r\nContent-Length: %zu\r\n\r\n", a.n);
+    if (!q->is_head)
+        buf_add(&out, a.body, a.n);
+    (void)!send(q->conn->fd, out.data, out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
     return MHD_NO;
 }
 
@@ -243,7 +284,6 @@ static const char *read_head(struct http_request *q, const char *method, const c
     if (fault != NULL)
         return fault;
 
-    q->is_head = strcmp(method, "HEAD") == 0;
     q->method = q->is_head ? "GET" : arena_strdup(&q->arena, method);
     const char *mark = strchr(q->target, '?');
     q->query = mark != NULL ? mark + 1 : "";
@@ -312,15 +352,15 @@ static enum MHD_Result finish(struct http_request *q)
     if (state == STATE_ANSWERED)
         return deliver(q);
     if (state == STATE_STOPPED)
-        return plain(q, q->mhd, 503, "The server is stopping.");
+        return stopped(q);
 
     /* Still to be answered: let the thread go. */
     pthread_mutex_lock(&s->lock);
     state = STATE_HANDLER;
     if (atomic_load(&s->stopping)) {
-        bool stopped = atomic_compare_exchange_strong(&q->state, &state, STATE_STOPPED);
+        bool ours = atomic_compare_exchange_strong(&q->state, &state, STATE_STOPPED);
         pthread_mutex_unlock(&s->lock);
-        return stopped ? plain(q, q->mhd, 503, "The server is stopping.") : deliver(q);
+        return ours ? stopped(q) : deliver(q);
     }
     MHD_suspend_connection(q->mhd);
     bool waits = atomic_compare_exchange_strong(&q->state, &state, STATE_WAITING);
@@ -355,15 +395,16 @@ static enum MHD_Result begin(struct http_request *q, const char *method, const c
     struct http_server *s = q->server;
     struct http_guard guard;
     atomic_fetch_add(&s->requests, 1);
+    q->is_head = strcmp(method, "HEAD") == 0;
     if (!leaves_room(q))
-        return slam(q, "431 Request Header Fields Too Large");
+        return slam(q, 431, "The request's head is too large.");
     const char *fault = read_head(q, method, version, &guard);
     if (fault != NULL)
-        return plain(q, q->mhd, 400, fault);
+        return refuse(q, 400, fault);
     if (atomic_load(&s->stopping))
-        return plain(q, q->mhd, 503, "The server is stopping.");
+        return refuse(q, 503, "The server is stopping.");
     if (http_server_over(s, http_listening_slack(q->conn->listening)))
-        return plain(q, q->mhd, 503, "Too many connections.");
+        return refuse(q, 503, "Too many connections.");
 
     bool has_body = guard.codings > 0 || guard.length > 0;
     q->told = true;
@@ -392,7 +433,7 @@ static enum MHD_Result take_body(struct http_request *q, const char *data, size_
     }
     if (q->draining) {
         q->drained += (int64_t)n;
-        return q->drained <= HTTP_DRAIN_MAX ? MHD_YES : slam(q, "413 Content Too Large");
+        return q->drained <= HTTP_DRAIN_MAX ? MHD_YES : slam(q, 413, "The body is too large.");
     }
     if (q->body.max == 0)
         q->body.max = (size_t)q->welcome;
@@ -404,8 +445,11 @@ enum MHD_Result http_mhd_handle(void *cls, struct MHD_Connection *mhd, const cha
                                 size_t *n, void **req_cls)
 {
     struct http_request *q = *req_cls;
-    if (q == NULL)
-        return plain(NULL, mhd, 400, "The request line is not well formed.");
+    if (q == NULL) {
+        q = *req_cls = http_mhd_uri(cls, "", mhd);
+        q->begun = true;
+        return refuse(q, 400, "The request line is not well formed.");
+    }
     if (!q->begun) {
         q->begun = true;
         return begin(q, method, version);

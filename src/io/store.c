@@ -68,7 +68,9 @@ static int work_run(struct work *w, struct conn *conn)
         err_clear(&w->err);
     else
         w->err.kind = kind;
-    w->tx.store->busy_us += (uint64_t)(store_clock_us() - began_us);
+    int64_t took_us = store_clock_us() - began_us;
+    w->tx.store->busy_us += (uint64_t)took_us;
+    histogram_add(&w->tx.store->durations, &histogram_call_bounds, took_us);
     return kind;
 }
 
@@ -446,11 +448,8 @@ static int read_run(struct store *s, struct conn *c, tx_fn *fn, void *ctx, struc
     return kind;
 }
 
-int store_read(struct store *s, tx_fn *fn, void *ctx, struct err *e)
+static int read_one(struct store *s, tx_fn *fn, void *ctx, struct err *e)
 {
-    if (tx_here())
-        return err_set(e, ERR_INTERNAL, "store_read inside a transaction");
-    s->reads++;
     struct conn *c = NULL;
     int kind;
     if (s->single) {
@@ -471,6 +470,17 @@ int store_read(struct store *s, tx_fn *fn, void *ctx, struct err *e)
     else if (kind == OK)
         kind = read_run(s, c, fn, ctx, e);
     pool_give(s, c);
+    return kind;
+}
+
+int store_read(struct store *s, tx_fn *fn, void *ctx, struct err *e)
+{
+    if (tx_here())
+        return err_set(e, ERR_INTERNAL, "store_read inside a transaction");
+    int64_t began_us = store_clock_us();
+    s->reads++;
+    int kind = read_one(s, fn, ctx, e);
+    histogram_add(&s->durations, &histogram_call_bounds, store_clock_us() - began_us);
     return kind;
 }
 
@@ -625,6 +635,11 @@ void store_set_user(struct store *s, void *user)
 void *store_user(const struct store *s)
 {
     return s->user;
+}
+
+const struct histogram *store_durations(const struct store *s)
+{
+    return &s->durations;
 }
 
 void store_stats(struct store *s, struct store_stats *out)

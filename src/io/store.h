@@ -31,6 +31,7 @@
 #define IO_STORE_H
 
 #include "base/err.h"
+#include "base/histogram.h"
 #include "base/mem.h"
 
 #include <stdint.h>
@@ -153,6 +154,8 @@ struct store_stats {
     uint64_t busy_us; /* time spent inside transactions */
 };
 void store_stats(struct store *s, struct store_stats *out);
+/* How long transactions took, reads and writes; lives as long as the store. */
+const struct histogram *store_durations(const struct store *s);
 
 /* Chinese for the texts of the store and of migrations: err_translate_with(store_texts). */
 extern const struct err_text store_texts[];

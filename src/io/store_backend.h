@@ -151,6 +151,7 @@ struct store {
     bool pool_paused; /* no new read begins */
 
     _Atomic uint64_t commits, transactions, retries, failures, reads, busy_us;
+    struct histogram durations;
 };
 
 /* store_tx.c */

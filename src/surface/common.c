@@ -188,18 +188,33 @@ static bool check_passes(const char *text)
            strcmp(text, "disabled") == 0 || str_starts(text, "degraded");
 }
 
+/* The documented checks come first, in the documented order (contract 2). */
+static const char *const first[] = {"scheduler", "gpu_monitor"};
+
+static size_t ready_rank(const char *name)
+{
+    size_t k = 0;
+    while (k < ARRAY_LEN(first) && strcmp(first[k], name) != 0)
+        k++;
+    return k;
+}
+
+static struct ready_check ready_ask(struct request *q, const struct module *m)
+{
+    const char *text = m->ready(q->house, house_state(q->house, m), q->arena);
+    return (struct ready_check){m->ready_name, text != NULL ? text : "ok"};
+}
+
 static int ready_show(struct request *q, struct tx *tx, struct err *e)
 {
     struct ready r = {.status = "ready"};
     const struct module *const *mods = house_modules(q->house);
     r.checks[r.n++] = (struct ready_check){"database", try_read(q, database_tx)};
     r.checks[r.n++] = (struct ready_check){"event_bus", try_read(q, bus_tx)};
-    for (size_t i = 0; mods[i] != NULL && r.n < ARRAY_LEN(r.checks); i++) {
-        if (mods[i]->ready == NULL)
-            continue;
-        const char *text = mods[i]->ready(q->house, house_state(q->house, mods[i]), q->arena);
-        r.checks[r.n++] = (struct ready_check){mods[i]->ready_name, text != NULL ? text : "ok"};
-    }
+    for (size_t k = 0; k <= ARRAY_LEN(first); k++)
+        for (size_t i = 0; mods[i] != NULL && r.n < ARRAY_LEN(r.checks); i++)
+            if (mods[i]->ready != NULL && ready_rank(mods[i]->ready_name) == k)
+                r.checks[r.n++] = ready_ask(q, mods[i]);
     if (r.n < ARRAY_LEN(r.checks))
         r.checks[r.n++] = (struct ready_check){"disk", disk_text(q)};
     bool good = !house_stopping(q->house);
@@ -269,6 +284,10 @@ static void store_metrics(struct house *h, struct buf *out)
            (double)s.queue_depth);
     metric(out, "gpuplat_db_busy_seconds_total", "counter", "Time inside transactions.",
            (double)s.busy_us / 1e6);
+    buf_adds(out, "# HELP gpuplat_db_query_duration_seconds Time of a transaction or a read.\n"
+                  "# TYPE gpuplat_db_query_duration_seconds histogram\n");
+    histogram_print(store_durations(house_store(h)), &histogram_call_bounds,
+                    "gpuplat_db_query_duration_seconds", "", out);
 }
 
 static void disk_metrics(struct house *h, struct buf *out)

@@ -106,6 +106,29 @@ static int note_count(struct request *q, struct tx *tx, struct err *e)
     int rc = tx_int(tx, "SELECT count(*) FROM notes", NO_ARGS, &n, NULL, e);
     return rc != OK ? rc : say(q, arena_printf(q->arena, "%lld", (long long)n));
 }
+static int note_show(struct request *q, struct tx *tx, struct err *e)
+{
+    struct note n;
+    bool found;
+    int rc = record_get(tx, &note_record, "WHERE id = ?1",
+                        ARGS(v_int(((struct by_id *)q->params)->id)), q->arena, &n, &found, e);
+    if (rc == OK && !found)
+        return err_set(e, ERR_NOT_FOUND, "no note");
+    return rc != OK ? rc : request_answer(q, 200, &note_view, &n);
+}
+static int note_change(struct request *q, struct tx *tx, struct err *e)
+{
+    int rc = tx_exec(
+        tx, "UPDATE notes SET text = ?1 WHERE id = ?2",
+        ARGS(v_text(((struct note_in *)q->body)->text), v_int(((struct by_id *)q->params)->id)),
+        NULL, e);
+    return rc != OK ? rc : note_show(q, tx, e);
+}
+static int secret_make(struct request *q, struct tx *tx, struct err *e)
+{
+    q->secret = true;
+    return note_make(q, tx, e);
+}
 static int taken(struct request *q, struct tx *tx, struct err *e)
 {
     struct http_answer a = {.status = 200, .type = "text/plain", .body = "taken", .n = 5};
@@ -132,6 +155,15 @@ static const struct route routes[] = {
     {"GET", "/t/taken", "i", "s", ACCESS_ANYONE, .flags = ROUTE_NO_TX, .handle = taken},
     {"GET", "/t/fast", "j", "s", ACCESS_ANYONE, .memory = fast},
     {"GET", "/t/limited", "k", "s", ACCESS_ANYONE, .flags = ROUTE_STRICT_LIMIT, .handle = literal},
+    {"GET", "/t/kept/{id}", "m", "s", ACCESS_ANYONE, .flags = ROUTE_ETAG, .params = &by_id,
+     .handle = note_show, .answers = {{200, &note_view}}},
+    {"PUT", "/t/kept/{id}", "n", "s", ACCESS_ANYONE, .params = &by_id, .body = &note_in,
+     .handle = note_change, .answers = {{200, &note_view}}},
+    {"DELETE", "/t/untagged/{id}", "o", "s", ACCESS_ANYONE, .params = &by_id, .handle = param},
+    {"POST", "/t/secrets", "p", "s", ACCESS_ANYONE, .body = &note_in, .flags = ROUTE_IDEMPOTENT,
+     .handle = secret_make, .answers = {{201, &note_view}}},
+    {"WS", "/t/socket", "q", "s", ACCESS_ANYONE, .flags = ROUTE_NO_TX | ROUTE_STREAM,
+     .handle = literal},
     {"GET", "/t/mine", "l", "s", ACCESS_USER, .handle = literal},
 };
 static const struct migration migrations[] = {
@@ -320,6 +352,143 @@ TEST(a_repeated_key_repeats_the_answer)
     ASK("POST", "/t/notes/1/again", KEY("k2"), "{\"text\":\"a\"}", 201, "n-3");
     ASK("POST", "/t/notes/2/again", KEY("k2"), "{\"text\":\"a\"}", 409, "used for another request");
     ASK("GET", "/t/notes", "", "", 200, "3");
+    down();
+}
+
+TEST(a_secret_is_not_kept_for_a_repeated_key)
+{
+    up("*");
+    ASK("POST", "/t/secrets", KEY("k1"), "{\"text\":\"hush\"}", 201, "hush");
+    ASK("POST", "/t/secrets", KEY("k1"), "{\"text\":\"hush\"}", 409, "shown once");
+    ASK("GET", "/t/notes", "", "", 200, "1");
+    down();
+}
+
+TEST(a_change_may_name_the_state_that_it_changes)
+{
+    up("*");
+    char head[200];
+    ASK("POST", "/t/notes", JSON, "{\"text\":\"a\"}", 201, "n-1");
+    struct reply *r = ask("GET", "/t/kept/1", "", "");
+    const char *etag = reply_header(r, "ETag");
+    CHECK(etag != NULL);
+    snprintf(head, sizeof(head), JSON "If-Match: \"other\", %s\r\n", etag);
+    reply_free(r);
+    ASK("PUT", "/t/kept/1", head, "{\"text\":\"b\"}", 200, "\"b\"");
+    ASK("PUT", "/t/kept/1", head, "{\"text\":\"c\"}", 412, "has changed");
+    ASK("GET", "/t/kept/1", "", "", 200, "\"b\"");
+    ASK("PUT", "/t/kept/1", JSON "If-Match: *\r\n", "{\"text\":\"d\"}", 200, "\"d\"");
+    ASK("PUT", "/t/kept/1", JSON "If-Match: nonsense\r\n", "{\"text\":\"e\"}", 412, "");
+    ASK("PUT", "/t/kept/7", JSON "If-Match: \"x\"\r\n", "{\"text\":\"e\"}", 404, "no note");
+    ASK("DELETE", "/t/untagged/7", "If-Match: \"x\"\r\n", "", 412, "no ETag");
+    ASK("DELETE", "/t/untagged/7", "If-Match: *\r\n", "", 200, "param 7");
+    /* the compressed form of the same state has another tag, and both are good */
+    r = ask("GET", "/t/kept/1", "", "");
+    char tag[64];
+    snprintf(tag, sizeof(tag), "%s", reply_header(r, "ETag"));
+    reply_free(r);
+    CHECK(http_etag_match("W/\"x\", \"y\"", "\"y\"") && !http_etag_match("W/\"y\"", "\"y\""));
+    snprintf(head, sizeof(head), JSON "If-Match: %.*s-gz\"\r\n", (int)strlen(tag) - 1, tag);
+    ASK("PUT", "/t/kept/1", head, "{\"text\":\"f\"}", 200, "\"f\"");
+    down();
+}
+
+TEST(a_socket_asked_for_in_plain_http_says_so)
+{
+    up("*");
+    struct reply *r = ask("GET", "/t/socket", "", "");
+    CHECK_INT(r->status, 426);
+    CHECK_STR(reply_header(r, "Upgrade"), "websocket");
+    CHECK(reply_header(r, "Allow") == NULL);
+    CHECK(strstr(r->body, "Upgrade Required") != NULL);
+    reply_free(r);
+    r = ask("POST", "/t/socket", "", "");
+    CHECK_INT(r->status, 405);
+    CHECK_STR(reply_header(r, "Allow"), "GET, HEAD");
+    reply_free(r);
+    down();
+}
+
+/* What our own code refuses before a route is known has the envelope of its path all the same. */
+TEST(what_is_refused_early_has_its_surface_and_an_id)
+{
+    static const struct {
+        const char *first, *more;
+        int status;
+        const char *part;
+    } rows[] = {
+        {"GET /t/a%00b HTTP/1.1", "Host: x", 400, "{\"error\":\"The path has an escape"},
+        {"GET /t/%2 HTTP/1.1", "Host: x", 400, "{\"error\":\"The path has a broken"},
+        {"GET /elsewhere HTTP/1.1", "X: y", 400, "{\"other\":\"HTTP/1.1 needs a Host.\"}"},
+        {"GET /t/notes HTTP/1.1", "Host: x\r\nHost: y", 400, "{\"error\":\"There is more than one"},
+        {"POST /t/notes HTTP/1.1", "Host: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked",
+         400, "{\"error\":\"Content-Length and"},
+        {"GET  /t/notes HTTP/1.1", "Host: x", 400, ""},
+        {"GET /t/notes HTTP/1.1", "Host: x\r\nAccept-Language: zh\r\nExpect: tea", 400,
+         "100-continue"},
+    };
+    up("*");
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char text[400];
+        int fd = dial(http_server_port(server, 0));
+        snprintf(text, sizeof(text), "%s\r\n%s\r\n\r\n", rows[i].first, rows[i].more);
+        puts_to(fd, text);
+        struct reply *r = get_reply(fd);
+        const char *id = reply_header(r, "X-Request-ID");
+        if (r->status != rows[i].status || id == NULL || !uuid_is(id) ||
+            strstr(r->body ? r->body : "", rows[i].part) == NULL)
+            FAIL_("%s: %d, id %s: %s", rows[i].first, r->status, id, r->body ? r->body : "");
+        reply_free(r);
+        CHECK(is_closed(fd));
+        close(fd);
+    }
+    char big[8000];
+    int n = snprintf(big, sizeof(big), "GET /t/notes HTTP/1.1\r\nHost: x\r\nX: ");
+    memset(big + n, 'a', 6000);
+    memcpy(big + n + 6000, "\r\n\r\n", 5);
+    int fd = dial(http_server_port(server, 0));
+    puts_to(fd, big);
+    struct reply *r = get_reply(fd);
+    CHECK_INT(r->status, 431);
+    CHECK(reply_header(r, "X-Request-ID") != NULL);
+    CHECK_STR(r->body, "{\"error\":\"The request's head is too large.\",\"rules\":[]}");
+    reply_free(r);
+    close(fd);
+    down();
+}
+
+/* libmicrohttpd 0.9.75 refuses these before it calls us, with a page of its own and no id; a
+ * malformed length twice over. docs/http.md says so; another version may do better. */
+TEST(what_the_library_refuses_is_its_own)
+{
+    static const struct {
+        const char *request;
+        int status, heads;
+    } rows[] = {
+        {"POST /t/notes HTTP/1.1\r\nHost: x\r\nContent-Length: 4x\r\n\r\nabcd", 400, 2},
+        {"POST /t/notes HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+         "Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+         400, 1},
+        {"nonsense\r\nHost: x\r\n\r\n", 0, 0},
+    };
+    up("*");
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char got[4096];
+        size_t n = 0;
+        ssize_t more;
+        int fd = dial(http_server_port(server, 0)), heads = 0, status = 0;
+        puts_to(fd, rows[i].request);
+        while (n < sizeof(got) - 1 && (more = read(fd, got + n, sizeof(got) - 1 - n)) > 0)
+            n += (size_t)more;
+        got[n] = '\0';
+        close(fd);
+        for (const char *at = got; (at = strstr(at, "HTTP/1.1 ")) != NULL; at += 9) {
+            heads++;
+            status = atoi(at + 9);
+        }
+        if (status != rows[i].status || heads != rows[i].heads || strstr(got, "X-Request-ID"))
+            FAIL_("row %zu: %d heads, %s", i, heads, got);
+    }
     down();
 }
 

@@ -148,6 +148,7 @@ _Static_assert(offsetof(struct user, id) == 0 && offsetof(struct service_token, 
 int native_answer_secret(struct request *q, int status, const struct view *v, const void *obj)
 {
     request_header(q, "Cache-Control", "no-store");
+    q->secret = true;
     return request_answer(q, status, v, obj);
 }
 
@@ -254,7 +255,7 @@ static int user_make(struct request *q, struct tx *tx, struct err *e)
 static int visible_user(struct request *q, struct tx *tx, struct user *out, struct err *e)
 {
     const struct native_id *path = q->params;
-    if (!principal_sees(&q->who, path->id))
+    if (q->route->access == ACCESS_OWNER && !principal_sees(&q->who, path->id))
         return err_set(e, ERR_NOT_FOUND, "no such user");
     return user_get(tx, path->id, q->arena, out, e);
 }
@@ -360,8 +361,8 @@ static const struct route routes[] = {
      .prepare = user_make_prepare, .handle = user_make, .answers = {{201, &user_made_view}},
      .errors = "409", .tag = "users"},
     {"GET", "/v1/users/{id}", "user_show", "One account: one's own, or any for an administrator",
-     ACCESS_OWNER, .params = &user_path_view, .handle = user_show, .answers = {{200, &user_view}},
-     .errors = "404", .tag = "users"},
+     ACCESS_OWNER, .flags = ROUTE_ETAG, .params = &user_path_view, .handle = user_show,
+     .answers = {{200, &user_view}}, .errors = "404", .tag = "users"},
     {"PATCH", "/v1/users/{id}", "user_change",
      "Change an account: one's own, or any for an administrator", ACCESS_OWNER,
      .params = &user_path_view, .body = &user_change_view, .prepare = user_change_prepare,
@@ -374,7 +375,7 @@ static const struct route routes[] = {
      .query = &native_page_query_view, .handle = tokens_list, .answers = {{200, &tokens_view}},
      .errors = "400", .tag = "tokens"},
     {"POST", "/v1/tokens", "token_create", "Make a service token; its text is shown once",
-     ACCESS_USER, .body = &token_make_view, .handle = token_make,
+     ACCESS_USER, .flags = ROUTE_IDEMPOTENT, .body = &token_make_view, .handle = token_make,
      .answers = {{201, &token_made_view}}, .errors = "403", .tag = "tokens"},
     {"DELETE", "/v1/tokens/{id}", "token_delete", "Delete a service token; it ends at once",
      ACCESS_OWNER, .params = &token_path_view, .handle = token_delete, .answers = {{204}},
