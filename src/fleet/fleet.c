@@ -149,6 +149,13 @@ void fleet_metrics(struct house *h, void *state, struct buf *out)
                        "# TYPE gpuplat_host_disk_used_bytes gauge\n"
                        "gpuplat_host_disk_used_bytes %lld\n",
                        (long long)n->disk_used_mib << 20);
+        if (n->net_rx_bytes != INT_NULL && n->net_tx_bytes != INT_NULL)
+            buf_printf(out,
+                       "# HELP gpuplat_host_network_bytes_total Bytes over this host's network.\n"
+                       "# TYPE gpuplat_host_network_bytes_total counter\n"
+                       "gpuplat_host_network_bytes_total{direction=\"receive\"} %lld\n"
+                       "gpuplat_host_network_bytes_total{direction=\"transmit\"} %lld\n",
+                       (long long)n->net_rx_bytes, (long long)n->net_tx_bytes);
         break;
     }
 }

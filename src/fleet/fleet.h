@@ -69,6 +69,7 @@ int lease_release_all(struct tx *tx, enum holder_kind kind, int64_t holder, stru
 /* What a room that holds GPUs tells about one of its holders. */
 struct holder_text {
     const char *id;           /* "j-17" */
+    const char *uuid;         /* as documented routes name it, or NULL */
     const char *name, *owner; /* owner: an e-mail or "local" */
     int64_t owner_id;
     const char *task_type; /* training, preprocessing, evaluation, job */
@@ -80,6 +81,10 @@ struct holder_ops {
                     struct err *e);
 };
 void fleet_holder_register(struct fleet *f, enum holder_kind kind, const struct holder_ops *ops);
+
+/* Whether a documented server_id means this node: n-1, its name, or "server-001" for the server's
+ * own host (contract 4). */
+bool node_is_named(const struct node *n, const char *server_id);
 
 /* ---- the snapshot ---- */
 

@@ -102,6 +102,13 @@ const struct module fleet_module = {
     .stop = fleet_stop,
 };
 
+bool node_is_named(const struct node *n, const char *server_id)
+{
+    char id[ID_TEXT_SIZE];
+    return strcmp(n->name, server_id) == 0 || strcmp(id_text("n", n->id, id), server_id) == 0 ||
+           (n->is_local && strcmp(server_id, "server-001") == 0);
+}
+
 /* ---- leases ---- */
 
 int lease_take(struct tx *tx, const char *gpu_id, enum holder_kind kind, int64_t holder,

@@ -1,16 +1,29 @@
 /* Jobs at providers: handed over, polled, ended. The same states and events as on own hosts.
  *
+ * A hand-over that fails is told in the job's reason. One that may succeed later is asked for
+ * again, each time after a longer pause; after HAND_OVER_ASKS of them, or at once when the provider
+ * refuses the job itself, that was a try of the job, and its retries decide.
+ *
  * What must stay true: a hand-over leaves its external id in the transaction that makes the job
  * starting; a job that has one is never handed over again. */
 #include "jobs/jobs_parts.h"
 
 #include "base/log.h"
 #include "base/spool.h"
+#include "base/str.h"
 #include "base/world.h"
 #include "providers/providers.h"
 
 #include <stdio.h>
 #include <string.h>
+
+enum { HAND_OVER_ASKS = 6, PAUSE_FIRST_S = 1, PAUSE_MAX_S = 60 };
+
+struct hand_over { /* of a job whose hand-over failed */
+    int asks;      /* of this try */
+    int64_t pause_us, next_us;
+    bool seen; /* its job still waits */
+};
 
 struct cloud_job {
     struct jobs *jobs;
@@ -20,8 +33,10 @@ struct cloud_job {
     char external_id[64];
     struct provider_status status;
     int64_t attempt;
-    bool taken; /* the hand-over is written down */
-    bool late;  /* over its time limit: the machine must be given back */
+    bool taken;        /* the hand-over is written down */
+    bool late;         /* over its time limit: the machine must be given back */
+    bool over;         /* the failed hand-over was a try of the job */
+    const char *fault; /* what the provider said */
 };
 
 static int cloud_log(struct jobs *jobs, int64_t attempt, const char *line, struct err *e)
@@ -38,6 +53,24 @@ static int cloud_log(struct jobs *jobs, int64_t attempt, const char *line, struc
     return logs_append(jobs->logs, attempt, st.have, record, SPOOL_HEAD_SIZE + len, NULL, e);
 }
 
+static struct attempt attempt_begin(struct cloud_job *c, struct job *j)
+{
+    j->attempt++;
+    j->simulated = c->ops->simulated;
+    return (struct attempt){.id = attempt_new_id(c->jobs),
+                            .job_id = j->id,
+                            .number = j->attempt,
+                            .state = ATTEMPT_RUNNING,
+                            .pid = INT_NULL,
+                            .created_at = now_us(),
+                            .log_bytes = INT_NULL,
+                            .end_reason = -1,
+                            .exit_code = INT_NULL,
+                            .signal = INT_NULL,
+                            .cpu_us = INT_NULL,
+                            .max_rss_kib = INT_NULL};
+}
+
 static int hand_over_tx(struct tx *tx, void *ctx, struct err *e)
 {
     struct cloud_job *c = ctx;
@@ -49,20 +82,7 @@ static int hand_over_tx(struct tx *tx, void *ctx, struct err *e)
         return rc;
     c->taken = true;
     j.external_id = c->external_id;
-    j.attempt++;
-    j.simulated = c->ops->simulated;
-    struct attempt at = {.id = attempt_new_id(c->jobs),
-                         .job_id = j.id,
-                         .number = j.attempt,
-                         .state = ATTEMPT_RUNNING,
-                         .pid = INT_NULL,
-                         .created_at = now_us(),
-                         .log_bytes = INT_NULL,
-                         .end_reason = -1,
-                         .exit_code = INT_NULL,
-                         .signal = INT_NULL,
-                         .cpu_us = INT_NULL,
-                         .max_rss_kib = INT_NULL};
+    struct attempt at = attempt_begin(c, &j);
     rc = record_insert(tx, &attempt_record, &at, NULL, e);
     if (rc == OK)
         rc = job_step(
@@ -70,6 +90,99 @@ static int hand_over_tx(struct tx *tx, void *ctx, struct err *e)
             arena_printf(a, "handed to %s%s", j.provider, c->ops->simulated ? " (simulated)" : ""),
             a, e);
     return rc;
+}
+
+/* The reason is told; when it was a try, the job fails or waits for the next one. */
+static int not_taken_tx(struct tx *tx, void *ctx, struct err *e)
+{
+    struct cloud_job *c = ctx;
+    struct arena *a = tx_arena(tx);
+    struct job j;
+    int rc = job_get(tx, c->job.id, a, &j, e);
+    if (rc != OK || j.state != JOB_QUEUED)
+        return rc;
+    const char *why = arena_printf(a, "%s did not take it: %s", j.provider, c->fault);
+    if (!c->over) {
+        if (str_eq(j.reason, why))
+            return OK;
+        j.reason = why;
+        rc = job_update(tx, &j, e);
+        return rc != OK ? rc : job_event_emit(tx, &j, "job.waiting", j.state, "scheduler", a, e);
+    }
+    struct attempt at = attempt_begin(c, &j);
+    at.state = ATTEMPT_ENDED;
+    at.closed = true;
+    at.ended_at = at.created_at;
+    at.end_reason = END_PROVIDER;
+    at.detail = why;
+    rc = record_insert(tx, &attempt_record, &at, NULL, e);
+    if (rc == OK)
+        rc = job_step(tx, &j, JOB_EV_PLACED, "scheduler",
+                      arena_printf(a, "handing over to %s", j.provider), a, e);
+    return rc != OK ? rc : job_attempt_ended(tx, c->jobs, &j, &at, a, e);
+}
+
+static void not_taken(struct cloud_job *c, struct err *e)
+{
+    char key[ID_TEXT_SIZE];
+    struct hand_over *h = map_get(&c->jobs->hand_overs, id_text("j", c->job.id, key));
+    if (h == NULL) {
+        h = mem_alloc(sizeof(*h));
+        h->pause_us = PAUSE_FIRST_S * US_PER_S;
+        h->seen = true;
+        map_put(&c->jobs->hand_overs, key, h);
+    }
+    h->next_us = now_us() + h->pause_us;
+    h->pause_us = h->pause_us * 2 < PAUSE_MAX_S * US_PER_S ? h->pause_us * 2
+                                                           : PAUSE_MAX_S * US_PER_S;
+    c->over = ++h->asks >= HAND_OVER_ASKS || !err_row(e->kind)->retry;
+    if (c->over)
+        h->asks = 0;
+    struct err told = *e;
+    c->fault = told.text;
+    if (store_tx(house_store(c->jobs->house), not_taken_tx, c, e) == OK)
+        *e = told;
+}
+
+static bool hand_over_due(struct jobs *jobs, int64_t job)
+{
+    char key[ID_TEXT_SIZE];
+    struct hand_over *h = map_get(&jobs->hand_overs, id_text("j", job, key));
+    if (h != NULL)
+        h->seen = true;
+    /* a clock that was put back does not make it wait longer */
+    return h == NULL || now_us() >= h->next_us || h->next_us - now_us() > PAUSE_MAX_S * US_PER_S;
+}
+
+/* Those whose jobs have ended or were taken meanwhile. */
+static void hand_overs_prune(struct jobs *jobs)
+{
+    size_t at = 0;
+    const char *key, *gone = NULL;
+    void *v;
+    while (gone == NULL && map_next(&jobs->hand_overs, &at, &key, &v)) {
+        struct hand_over *h = v;
+        if (!h->seen)
+            gone = key;
+        h->seen = false;
+    }
+    if (gone != NULL) /* one a pass is enough: there is another in half a second */
+        mem_free(map_del(&jobs->hand_overs, gone));
+}
+
+static void hand_over_forget(struct jobs *jobs, int64_t job)
+{
+    char key[ID_TEXT_SIZE];
+    mem_free(map_del(&jobs->hand_overs, id_text("j", job, key)));
+}
+
+void jobs_clouds_fini(struct jobs *jobs)
+{
+    size_t at = 0;
+    void *v;
+    while (map_next(&jobs->hand_overs, &at, NULL, &v))
+        mem_free(v);
+    map_fini(&jobs->hand_overs);
 }
 
 static int follow_tx(struct tx *tx, void *ctx, struct err *e)
@@ -142,11 +255,18 @@ static void cloud_one(struct cloud_job *c)
         return; /* its credentials are gone: it waits for them */
     c->call = (struct provider_job){.external_id = c->job.external_id,
                                     .submitted_at = c->job.queued_at,
+                                    .image = c->job.image,
                                     .command = c->job.command.items,
                                     .n_command = c->job.command.n,
                                     .seconds = setting_int(h, "SIM_JOB_SECONDS")};
     if (c->job.state == JOB_QUEUED) {
+        if (!hand_over_due(c->jobs, c->job.id))
+            return;
         rc = c->ops->submit(&c->call, c->external_id, &e);
+        if (rc != OK)
+            not_taken(c, &e);
+        else
+            hand_over_forget(c->jobs, c->job.id);
         if (rc == OK)
             rc = store_tx(house_store(h), hand_over_tx, c, &e);
         if (rc == OK && c->taken) {
@@ -203,5 +323,6 @@ void jobs_follow_clouds(struct house *h, void *state)
         struct cloud_job c = {.jobs = state, .job = ((struct job *)l.rows.items)[i]};
         cloud_one(&c);
     }
+    hand_overs_prune(state);
     arena_fini(&l.arena);
 }

@@ -11,6 +11,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 RECORD(job_record, struct job, "jobs", MEMBER(struct job, id, T_ID, .prefix = "j", .doc = "job id"),
@@ -135,12 +136,13 @@ static int describe_job(struct tx *tx, int64_t id, struct arena *a, struct holde
                         struct err *e)
 {
     struct rows *r = tx_query(tx,
-                              "SELECT name, owner_email, owner, kind, progress, started_at"
+                              "SELECT name, owner_email, owner, kind, progress, started_at, uuid"
                               " FROM jobs WHERE id = ?1",
                               ARGS(v_int(id)));
     char text[ID_TEXT_SIZE];
     if (rows_next(r)) {
         *out = (struct holder_text){.id = arena_strdup(a, id_text("j", id, text)),
+                                    .uuid = arena_strdup(a, row_text(r, 6)),
                                     .name = arena_strdup(a, row_text(r, 0)),
                                     .owner = arena_strdup(a, row_text(r, 1)),
                                     .owner_id = row_int(r, 2),
@@ -191,6 +193,7 @@ static void jobs_stop(struct house *h, void *state)
     if (jobs->runs)
         pthread_join(jobs->thread, NULL);
     logs_close(jobs->logs);
+    jobs_clouds_fini(jobs);
     pthread_mutex_destroy(&jobs->lock);
     pthread_cond_destroy(&jobs->wake);
     mem_free(jobs);
@@ -204,8 +207,22 @@ void jobs_wake(struct jobs *jobs)
     pthread_mutex_unlock(&jobs->lock);
 }
 
+static const struct histogram_bounds duration_bounds = {
+    9, {1, 10, 60, 300, 1800, 3600, 4 * 3600, 24 * 3600, 7 * 24 * 3600}};
+
+static void count_duration(struct jobs *jobs, const struct event *ev)
+{
+    static const char key[] = "\"ran_ms\":";
+    const char *ran = ev->data != NULL ? strstr(ev->data, key) : NULL;
+    if (ran != NULL && strcmp(ev->type, "job.status.changed") == 0)
+        histogram_add(&jobs->durations, &duration_bounds,
+                      strtoll(ran + sizeof(key) - 1, NULL, 10) * 1000);
+}
+
 static void on_event(struct house *h, void *state, const struct event *ev)
 {
+    if (state != NULL)
+        count_duration(state, ev);
     if (state != NULL)
         jobs_wake(state);
 }
@@ -233,6 +250,10 @@ static void jobs_metrics(struct house *h, void *state, struct buf *out)
                "gpuplat_queue_depth{queue=\"local\"} %lld\n",
                (long long)c.completed_24h, (long long)c.failed_24h,
                (long long)c.by_state[JOB_QUEUED]);
+    buf_adds(out, "# HELP gpuplat_job_duration_seconds Run time of jobs that ended, since the "
+                  "start.\n# TYPE gpuplat_job_duration_seconds histogram\n");
+    histogram_print(&((struct jobs *)state)->durations, &duration_bounds,
+                    "gpuplat_job_duration_seconds", "", out);
 }
 
 static const char *jobs_ready(struct house *h, void *state, struct arena *a)

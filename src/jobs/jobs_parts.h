@@ -2,6 +2,7 @@
 #ifndef JOBS_JOBS_PARTS_H
 #define JOBS_JOBS_PARTS_H
 
+#include "base/histogram.h"
 #include "fleet/fleet.h"
 #include "jobs/jobs.h"
 
@@ -20,6 +21,8 @@ struct jobs {
     int64_t ask[256]; /* nodes whose reports could not be written; under lock */
     size_t n_ask;
     _Atomic int64_t last_attempt; /* see attempt_new_id */
+    struct histogram durations;   /* of jobs that ran and ended */
+    struct map hand_overs;        /* cloud.c: those that failed; the duty only */
 };
 
 enum { GRACE_DEFAULT_S = 10, UNREACHABLE_AFTER_US = 15 * 1000000 };
@@ -62,5 +65,6 @@ int attempt_live(struct tx *tx, int64_t job, struct arena *a, struct attempt *ou
 
 /* cloud.c */
 void jobs_follow_clouds(struct house *h, void *state); /* duty */
+void jobs_clouds_fini(struct jobs *jobs);
 
 #endif

@@ -84,6 +84,8 @@ static const char *status_event_data(const struct job *j, int from, struct arena
         json_kint(&w, "exit_code", j->exit_code);
     else
         json_knull(&w, "exit_code");
+    if (job_ended(j->state) && j->started_at != 0)
+        json_kint(&w, "ran_ms", (j->ended_at - j->started_at) / 1000);
     json_close(&w, '}');
     char *text = arena_strdup(a, buf_str(&b));
     buf_fini(&b);
@@ -208,7 +210,8 @@ int job_attempt_ended(struct tx *tx, struct jobs *jobs, struct job *j, const str
     const char *words = end_words(j, at, a);
     bool good = at->end_reason == END_EXITED && at->exit_code == 0;
     bool may_retry = at->end_reason == END_EXITED || at->end_reason == END_SIGNALLED ||
-                     at->end_reason == END_OUT_OF_MEMORY || at->end_reason == END_NODE_REBOOTED;
+                     at->end_reason == END_OUT_OF_MEMORY || at->end_reason == END_NODE_REBOOTED ||
+                     at->end_reason == END_PROVIDER;
     enum job_event on;
     if (good) {
         on = JOB_EV_DONE;

@@ -84,10 +84,23 @@ static const struct setting providers_settings[] = {
     {"TASK_TIMEOUT_SECONDS", NULL, SET_INT, "3600", 1, 31536000,
      .doc = "time limit of documented submits that name none"},
 };
+static void providers_metrics(struct house *h, void *state, struct buf *out)
+{
+    buf_adds(out, "# HELP gpuplat_provider_score Score of a provider for what it supports.\n"
+                  "# TYPE gpuplat_provider_score gauge\n");
+    for (size_t i = 0; i < n_providers; i++)
+        for (int s = 0; strategy_names[s] != NULL; s++)
+            buf_printf(
+                out, "gpuplat_provider_score{provider=\"%s\",strategy=\"%s\"} %.17g\n",
+                providers[i].name, strategy_names[s],
+                provider_score_for(&providers[i], providers[i].gpu_types[0], (enum strategy)s));
+}
+
 const struct module providers_module = {
     .name = "providers",
     .settings = providers_settings,
     .n_settings = ARRAY_LEN(providers_settings),
+    .metrics = providers_metrics,
 };
 
 const struct provider *provider_find(const char *name)

@@ -25,6 +25,7 @@ enum provider_state { PROVIDER_PENDING, PROVIDER_RUNNING, PROVIDER_COMPLETED, PR
 struct provider_job {
     const char *external_id; /* NULL before submit */
     int64_t submitted_at;    /* µs */
+    const char *image;       /* or NULL */
     const char *const *command;
     size_t n_command;
     int64_t seconds; /* simulated: how long it runs */

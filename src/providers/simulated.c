@@ -1,8 +1,10 @@
 /* The simulated provider: pending for a second, running for SIM_JOB_SECONDS, then completed; a
- * command that contains "exit 1" fails. It keeps nothing: what it reports follows from the time
+ * command that contains "exit 1" fails, an image ":missing" is refused at the hand-over and one
+ * ":busy" is put off. It keeps nothing: what it reports follows from the time
  * of the submit, so that it survives any restart. */
 #include "providers/providers.h"
 
+#include "base/str.h"
 #include "base/world.h"
 
 #include <stdio.h>
@@ -11,6 +13,10 @@
 static int sim_submit(const struct provider_job *job, char external_id[64], struct err *e)
 {
     char uuid[UUID_TEXT_SIZE];
+    if (job->image != NULL && str_ends(job->image, ":missing"))
+        return err_set(e, ERR_NOT_FOUND, "there is no image %s", job->image);
+    if (job->image != NULL && str_ends(job->image, ":busy"))
+        return err_set(e, ERR_UNAVAILABLE, "no machine is free at the moment");
     snprintf(external_id, 64, "sim-%s", uuid_v4(uuid));
     return OK;
 }

@@ -767,6 +767,50 @@ TEST(a_cloud_job_runs_ends_and_is_cancelled)
     down();
 }
 
+TEST(a_cloud_that_does_not_take_a_job_says_why_and_is_not_asked_for_ever)
+{
+    up();
+    struct job_spec spec = {.command = {words, 1},
+                            .kind = JOB_CLOUD,
+                            .provider = "runpod",
+                            .image = "reg/app:missing",
+                            .retries = 1};
+    int64_t refused = submit_spec(&spec);
+    spec.image = "reg/app:busy";
+    spec.retries = 0;
+    int64_t busy = submit_spec(&spec), gone = submit_spec(&spec);
+    jobs_follow_clouds(t.house, t.jobs);
+    state_is(refused, JOB_QUEUED); /* that was its first try */
+    CHECK_INT(get(refused).job.attempt, 1);
+    CHECK(strstr(get(refused).job.reason, "try 1 of 2 ended: runpod did not take it: there is no "
+                                          "image reg/app:missing") != NULL);
+    state_is(busy, JOB_QUEUED); /* asked again later: no try yet */
+    CHECK_INT(get(busy).job.attempt, 0);
+    CHECK_STR(get(busy).job.reason, "runpod did not take it: no machine is free at the moment");
+    CHECK_INT(number("SELECT count(*) FROM events WHERE type = 'job.waiting'"), 2);
+    CHECK(cancel(gone));
+    state_is(gone, JOB_CANCELLED);
+    jobs_follow_clouds(t.house, t.jobs); /* too early: nobody is asked */
+    CHECK_INT(get(refused).job.attempt, 1);
+    atomic_fetch_add(&clock_us, 2 * US_PER_S);
+    jobs_follow_clouds(t.house, t.jobs);
+    state_is(refused, JOB_FAILED);
+    CHECK(strstr(get(refused).job.reason, "there is no image") != NULL);
+    for (int s = 0; s < 200 && !job_ended(get(busy).job.state); s += 2) {
+        atomic_fetch_add(&clock_us, 2 * US_PER_S);
+        jobs_follow_clouds(t.house, t.jobs);
+    }
+    state_is(busy, JOB_FAILED);
+    CHECK_INT(get(busy).job.attempt, 1);
+    CHECK_INT(number("SELECT count(*) FROM events WHERE type = 'job.waiting'"), 2);
+    jobs_follow_clouds(t.house, t.jobs);
+    jobs_follow_clouds(t.house, t.jobs);
+    jobs_follow_clouds(t.house, t.jobs);
+    CHECK_INT((int64_t)t.jobs->hand_overs.n, 0); /* nothing is remembered of what has ended */
+    terminal_events_are_one_each();
+    down();
+}
+
 /* ---- the walk ---- */
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
