@@ -129,6 +129,25 @@ static void field_messages(struct request *q, struct json *j)
     json_close(j, ']');
 }
 
+static const char *own_header(const struct request *q, const char *name)
+{
+    for (size_t i = 0; i < q->n_headers; i++)
+        if (strcmp(q->headers[i].name, name) == 0)
+            return q->headers[i].value;
+    return "0";
+}
+
+/* What the limit was, as its headers say it (contract 1.6). */
+static void limit_facts(const struct request *q, struct json *j, const struct err *e)
+{
+    json_open(j, '{');
+    json_kint(j, "limit", strtoll(own_header(q, "X-RateLimit-Limit"), NULL, 10));
+    json_kint(j, "remaining", 0);
+    json_ktime(j, "reset_time", strtoll(own_header(q, "X-RateLimit-Reset"), NULL, 10) * US_PER_S);
+    json_kint(j, "retry_after", e->retry_after_s);
+    json_close(j, '}');
+}
+
 static void training_error(struct request *q, struct json *j, const struct err *e)
 {
     training_open(j, q->status, e->text);
@@ -136,6 +155,8 @@ static void training_error(struct request *q, struct json *j, const struct err *
         json_open(j, '{');
         field_messages(q, j);
         json_close(j, '}');
+    } else if (e->kind == ERR_LIMITED) {
+        limit_facts(q, j, e);
     } else {
         json_null(j);
     }

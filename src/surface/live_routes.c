@@ -23,6 +23,10 @@ LOCAL_VIEW(task_path_view, struct task_path, "LiveTaskId", NULL, 0,
            FIELD(struct task_path, "task_id", task_id, T_TEXT, .flags = F_REQUIRED, .max = 64,
                  .doc = "uuid of a task"));
 
+/* The same in plain HTTP, where a word that is no uuid is a broken rule. */
+LOCAL_VIEW(task_uuid_view, struct task_path, "LiveTaskUuid", NULL, 0,
+           FIELD(struct task_path, "task_id", task_id, T_UUID, .flags = F_REQUIRED));
+
 struct task_find {
     struct request *q;
     struct job job;
@@ -176,7 +180,7 @@ static const struct route routes[] = {
     {"WS", "/api/v1/ws", "live_socket_v1", "The same live channel", ACCESS_USER,
      .flags = SOCKET_FLAGS, .handle = live_documented_socket, .tag = "live"},
     {"GET", "/api/gpu/tasks/{task_id}/connections", "task_connections",
-     "Live subscribers of a task", ACCESS_OWNER, .params = &task_path_view,
+     "Live subscribers of a task", ACCESS_OWNER, .params = &task_uuid_view,
      .handle = connections_show, .answers = {{200, &connections_view}}, .errors = "404",
      .tag = "live"},
     {"GET", "/api/gpu/websocket/stats", "websocket_stats", "How many are connected", ACCESS_USER,

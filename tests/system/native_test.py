@@ -484,6 +484,92 @@ def share(folder):
             f.write(text)
 
 
+METRICS = """build_info uptime_seconds http_requests_total http_request_duration_seconds websocket_connections
+gpu_utilization_percent gpu_memory_used_bytes gpu_memory_total_bytes gpu_temperature_celsius gpu_power_watts
+gpu_power_limit_watts gpu_state jobs job_duration_seconds queue_depth nodes events_total provider_score host_cpu_percent
+host_memory_used_bytes host_disk_used_bytes host_network_bytes_total snapshot_requests_total
+db_query_duration_seconds""".split()
+
+
+def edges(server, user):
+    """What surfaces share: conditions, keys, early refusals, the documented names of things."""
+    with case("If-Match: a change of a state that is gone is refused, and changes nothing"):
+        me = server.get("/v1/session", token=user).json["user"]["id"]
+        seen = server.get(f"/v1/users/{me}", token=user)
+        require(seen.headers["ETag"], seen)
+
+        def change(name, match):
+            return server.request("PATCH", f"/v1/users/{me}", {"nickname": name}, token=user, headers={"If-Match": match})
+        check(change("first", seen.headers["ETag"]).status == 200)
+        late = change("second", seen.headers["ETag"])
+        check(late.status == 412 and late.json["code"] == "precondition_failed" and
+              late.headers["Content-Type"] == "application/problem+json", late)
+        check(server.get(f"/v1/users/{me}", token=user).json["nickname"] == "first")
+        check(change("third", "*").status == 200)
+    with case("Idempotency-Key: one token and one user, however often the create is sent"):
+        for path, body in (("/v1/tokens", {"name": "once"}), ("/v1/users", {"email": "once@example.com"})):
+            key = {"Idempotency-Key": "k-" + path}
+            first = server.post(path, body, headers=key)
+            again = server.post(path, body, headers=key)
+            other = server.post(path, {**body, "email": "o@example.com"} if "users" in path else {"name": "o"}, headers=key)
+            check(first.status == 201 and again.status == 409 and other.status == 409, first, again, other)
+        key = {"Idempotency-Key": "job"}
+        first, again = (server.post("/v1/jobs", {"command": ["true"]}, headers=key) for _ in range(2))
+        check(first.status == again.status == 201 and first.json["id"] == again.json["id"], first, again)
+    with case("a key of an administrator acts as its user on routes of owners, never as administrator"):
+        theirs = submit(server, "true", token=user)
+        key = server.post("/v1/tokens", {"name": "admin's"}).json["token"]
+        task = server.get(f"/v1/jobs/{theirs['id']}").json["uuid"]
+        for path in (f"/v1/jobs/{theirs['id']}", f"/api/gpu/tasks/{task}", f"/v1/jobs/{theirs['id']}/log"):
+            check(server.get(path).status == 200, path)
+            check(server.get(path, token=key).status == 404, server.get(path, token=key))
+        check(server.post(f"/api/gpu/tasks/{task}/cancel", token=key).status == 404)
+        seen = [j["id"] for j in server.get("/v1/jobs?owner=all", token=key).json["items"]]
+        check(theirs["id"] not in seen and seen, seen)
+    with case("what is refused early has the envelope of its path and an X-Request-ID"):
+        for path, member in (("/v1/a%00b", "request_id"), ("/api/v1/gpu/%00", "timestamp"), ("/api/v1/gpus/%00", "message"),
+                             ("/api/gpu/%00", "detail")):
+            answer = server.get(path)
+            check(answer.status == 400 and member in answer.json and answer.headers["X-Request-ID"], path, answer)
+        big = server.get("/v1/jobs", headers={"X-Big": "a" * 6000})
+        check(big.status == 431 and big.json["status"] == 431 and
+              big.json["request_id"] == big.headers["X-Request-ID"], big)
+    with case("a WebSocket's path in plain HTTP: 426, in the surface's words"):
+        for path in ("/v1/ws", "/api/v1/ws", "/ws"):
+            answer = server.get(path, token=user)
+            check(answer.status == 426 and answer.headers["Upgrade"] == "websocket" and not answer.headers["Allow"], answer)
+    with case("GPU routes: this machine is server-001, lists are sorted, the task's id is the documented one"):
+        job = submit(server, "sleep 5", gpus=1)
+        until(lambda: server.get(f"/v1/jobs/{job['id']}").json["state"] == "running", 20)
+        status = until(lambda: next((g for g in server.get("/api/v1/gpu/status?server_id=server-001").json["data"]["gpus"]
+                                     if g["current_task"] and g["current_task"]["task_id"] == job["uuid"]), None), 10)
+        check(server.get(f"/api/gpu/tasks/{status['current_task']['task_id']}").status == 200)
+        for path in ("/api/v1/gpu/summary", "/api/v1/gpu/available", "/api/v1/gpu/0", "/api/v1/gpu/0/details"):
+            check(server.get(path + "?server_id=server-001").status == 200, path)
+            check(server.get(path + "?server_id=elsewhere").status == 404, path)
+        ids = [g["id"] for g in server.get("/api/v1/gpus?server_id=server-001").json["data"]]
+        down = [g["id"] for g in server.get("/api/v1/gpus?sort=-id").json["data"]]
+        check(down == sorted(ids, reverse=True) and len(ids) > 1, ids, down)
+        states = [g["status"] for g in server.get("/api/v1/gpus?sort=status").json["data"]]
+        check(states == sorted(states, key=["available", "allocated", "in_use", "error"].index), states)
+        check(server.get("/api/v1/gpus?sort=colour").status == 400)
+    with case("documented details: order of /ready, totals, what a broken rule was sent"):
+        check(list(server.get("/ready").json["checks"])[:4] == ["database", "event_bus", "scheduler", "gpu_monitor"])
+        tasks = server.get("/api/gpu/tasks?limit=1")
+        check(int(tasks.headers["X-Total-Count"]) == tasks.json["total"] > 1, tasks)
+        answer = server.post("/api/gpu/jobs/submit", {"name": "x", "image": "", "command": ["true"], "gpu_spec": {
+            "gpu_type": "RTX4090", "gpu_count": 1, "memory_gb": 1, "vcpus": 1, "ram_gb": 1}})
+        check(answer.status == 422 and answer.json["detail"][0]["input"] == "", answer)
+        answer = server.get("/api/gpu/tasks/nonsense/connections")
+        check(answer.status == 422 and answer.json["detail"][0]["type"] == "uuid_parsing", answer)
+    with case("every documented metric of a room that exists"):
+        text = server.get("/metrics").text
+        missing = [m for m in METRICS if f"# TYPE gpuplat_{m} " not in text]
+        check(not missing, missing)
+        check('gpuplat_events_total{subject="job.created"}' in text and
+              "gpuplat_db_query_duration_seconds_count" in text, text[:2000])
+
+
 with Server(demo=True, env={"LIVE_CONNECTIONS_PER_USER": "10"}) as the_server:
     the_server.stop()
     share(os.path.join(the_server.home, "share"))
@@ -496,6 +582,7 @@ with Server(demo=True, env={"LIVE_CONNECTIONS_PER_USER": "10"}) as the_server:
     logs(the_server, user_token)
     fleet(the_server, user_token)
     live(the_server, user_token)
+    edges(the_server, user_token)
     with case("SIGTERM ends the server in order, with streams and waits open"):
         held_job = submit(the_server, "sleep 60")["id"]
         held_ws = WebSocket(the_server.port, "/v1/ws", {"Authorization": "Bearer " + user_token})

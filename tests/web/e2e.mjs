@@ -303,6 +303,14 @@ try {
   await until('signing out leaves', () => path().startsWith('/sign-in'))
   const kept = await page.evaluate(() => localStorage.getItem('drover.refresh'))
   ok(kept === null, 'and forgets the session')
+  if (!mock) {
+    const asked = []
+    page.on('request', (request) => asked.push(request.url()))
+    await page.goto(`${base}/redoc`)
+    await until('/redoc draws the API', async () => (await page.locator('#redoc [data-section-id]').count()) > 20, 40000)
+    const remote = asked.filter((url) => !url.startsWith(base) && !url.startsWith('data:') && !url.startsWith('blob:'))
+    ok(remote.length === 0 && asked.length > 3, 'and asks nobody else for anything', remote.join(' '))
+  }
   ok(complaints.length === 0, 'the browser had nothing to complain about', complaints.slice(0, 5).join(' | '))
 } catch (error) {
   ok(false, 'the script ran to its end', error.message.split('\n').slice(0, 3).join(' '))

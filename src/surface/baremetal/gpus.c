@@ -6,6 +6,7 @@
 #include "fleet/fleet.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const fleet_words[] = {"available", "allocated", "in_use", "error", NULL};
@@ -165,8 +166,65 @@ static int gpu_show(struct request *q, struct tx *tx, struct err *e)
     return request_answer(q, 200, &row_view, &r);
 }
 
+/* What a list may be sorted by; "-" before it turns the order round. */
+static int by_text(const char *a, const char *b)
+{
+    return strcmp(a != NULL ? a : "", b != NULL ? b : "");
+}
+static int by_number(int64_t a, int64_t b)
+{
+    return (a > b) - (a < b);
+}
+#define SORT_TEXT(name, m)                                                                         \
+    static int sort_##name(const struct snap_gpu *a, const struct snap_gpu *b)                     \
+    {                                                                                              \
+        return by_text(a->m, b->m);                                                                \
+    }
+#define SORT_NUMBER(name, value)                                                                   \
+    static int sort_##name(const struct snap_gpu *a, const struct snap_gpu *b)                     \
+    {                                                                                              \
+        return by_number(value(a), value(b));                                                      \
+    }
+static int64_t memory_of(const struct snap_gpu *g)
+{
+    return g->memory_total_mib;
+}
+static int64_t made_of(const struct snap_gpu *g)
+{
+    return g->created_at;
+}
+static int64_t read_of(const struct snap_gpu *g)
+{
+    return g->at_us;
+}
+SORT_TEXT(id, id)
+SORT_TEXT(server_id, node_name)
+SORT_TEXT(model, name)
+SORT_NUMBER(status, word_of)
+SORT_NUMBER(memory_gb, memory_of)
+SORT_NUMBER(created_at, made_of)
+SORT_NUMBER(updated_at, read_of)
+static const char *const sort_words[] = {"id",         "-id",         "server_id",  "-server_id",
+                                         "model",      "-model",      "status",     "-status",
+                                         "memory_gb",  "-memory_gb",  "created_at", "-created_at",
+                                         "updated_at", "-updated_at", NULL};
+typedef int sort_fn(const struct snap_gpu *a, const struct snap_gpu *b);
+static sort_fn *const sort_fns[] = {sort_id,        sort_server_id,  sort_model,     sort_status,
+                                    sort_memory_gb, sort_created_at, sort_updated_at};
+_Static_assert(ARRAY_LEN(sort_words) == 2 * ARRAY_LEN(sort_fns) + 1, "each word has a function");
+
+static int sort_two(const void *a, const void *b, void *how)
+{
+    const struct snap_gpu *const *x = a, *const *y = b;
+    int word = *(const int *)how;
+    int order = sort_fns[word / 2](*x, *y);
+    if (word % 2 != 0)
+        order = -order;
+    return order != 0 ? order : by_text((*x)->id, (*y)->id);
+}
+
 struct query {
-    int status;
+    int status, sort;
     const char *server_id, *model;
     int64_t page, page_size;
 };
@@ -174,8 +232,19 @@ LOCAL_VIEW(query_view, struct query, "FleetGpuQuery", NULL, 0,
            FIELD(struct query, "status", status, T_ENUM, .flags = F_NULL, .names = fleet_words),
            FIELD(struct query, "server_id", server_id, T_TEXT, .flags = F_NULL),
            FIELD(struct query, "model", model, T_TEXT, .flags = F_NULL),
+           FIELD(struct query, "sort", sort, T_ENUM, .flags = F_NULL, .names = sort_words,
+                 .doc = "a member to sort by; - before it: falling"),
            FIELD(struct query, "page", page, T_INT, .min = 1, .max = 1 << 30, .def = "1"),
            FIELD(struct query, "page_size", page_size, T_INT, .min = 1, .max = 1000, .def = "100"));
+
+static bool on_server(const struct fleet_snapshot *s, const struct snap_gpu *g,
+                      const char *server_id)
+{
+    for (size_t i = 0; i < s->n_nodes; i++)
+        if (s->nodes[i].node.id == g->node_id)
+            return node_is_named(&s->nodes[i].node, server_id);
+    return false;
+}
 
 static int gpu_list(struct request *q, struct tx *tx, struct err *e)
 {
@@ -184,10 +253,16 @@ static int gpu_list(struct request *q, struct tx *tx, struct err *e)
     struct row *rows = arena_alloc(q->arena, (size_t)in->page_size * sizeof(*rows));
     struct rows_answer a = {{rows, 0}, 0};
     int64_t skip = (in->page - 1) * in->page_size;
+    const struct snap_gpu **all = arena_alloc(q->arena, (s->n_gpus + 1) * sizeof(*all));
+    for (size_t i = 0; i < s->n_gpus; i++)
+        all[i] = &s->gpus[i];
+    int how = in->sort;
+    if (how >= 0)
+        qsort_r(all, s->n_gpus, sizeof(*all), sort_two, &how);
     for (size_t i = 0; i < s->n_gpus; i++) {
-        const struct snap_gpu *g = &s->gpus[i];
+        const struct snap_gpu *g = all[i];
         if ((in->status >= 0 && word_of(g) != in->status) ||
-            (in->server_id != NULL && strcmp(in->server_id, g->node_name) != 0) ||
+            (in->server_id != NULL && !on_server(s, g, in->server_id)) ||
             (in->model != NULL && strcmp(in->model, g->name) != 0))
             continue;
         if (a.total >= skip && (int64_t)a.data.n < in->page_size)

@@ -246,7 +246,10 @@ static int list_tasks(struct request *q, struct tx *tx, struct err *e)
         rc = job_list(tx, &f, q->arena, &l.tasks, e);
     if (rc == OK)
         rc = job_count(tx, &f, &l.total, e);
-    return rc == OK ? request_answer(q, 200, &task_list_view, &l) : rc;
+    if (rc != OK)
+        return rc;
+    request_header(q, "X-Total-Count", arena_printf(q->arena, "%lld", (long long)l.total));
+    return request_answer(q, 200, &task_list_view, &l);
 }
 
 struct task_params {

@@ -258,7 +258,7 @@ static struct gpu_seen see(struct request *q, const struct snap_gpu *g)
         s.current_task = arena_alloc(q->arena, sizeof(*s.current_task));
         /* whose it is stays private: the id is told to those who may see the job */
         bool mine = principal_sees(&q->who, t->owner_id) || principal_is_operator(&q->who);
-        *s.current_task = (struct current_task){.task_id = mine ? t->id : NULL,
+        *s.current_task = (struct current_task){.task_id = mine ? t->uuid : NULL,
                                                 .task_type = t->task_type != NULL ? t->task_type
                                                                                   : "training",
                                                 .progress = t->progress,
@@ -277,24 +277,37 @@ static struct gpu_seen see(struct request *q, const struct snap_gpu *g)
     return s;
 }
 
-/* The node that a request means: ?server_id= by name or n-1, else the server's own host. */
+/* The node that a request means by ?server_id=, else the server's own host. */
 static int64_t node_meant(const struct fleet_snapshot *s, const char *server_id)
 {
     for (size_t i = 0; i < s->n_nodes; i++) {
-        char id[ID_TEXT_SIZE];
         const struct node *n = &s->nodes[i].node;
-        if (server_id == NULL ? n->is_local
-                              : strcmp(n->name, server_id) == 0 ||
-                                    strcmp(id_text("n", n->id, id), server_id) == 0)
+        if (server_id == NULL ? n->is_local : node_is_named(n, server_id))
             return n->id;
     }
     return 0;
 }
 
+/* ERR_NOT_FOUND: there is no such server. */
+static int server_meant(const struct fleet_snapshot *s, const char *server_id, int64_t *node,
+                        struct err *e)
+{
+    int64_t found = node_meant(s, server_id);
+    if (found == 0 && server_id != NULL)
+        return err_set(e, ERR_NOT_FOUND, "server %s not found", server_id);
+    *node = found;
+    return OK;
+}
+
+/* Answers from the snapshot, by whether it was fresh. */
+static _Atomic uint64_t snapshot_hits, snapshot_stale;
+
 static bool is_stale(struct request *q, const struct fleet_snapshot *s)
 {
     int64_t limit = setting_int(q->house, "GPU_STATUS_CHECK_TIMEOUT") * US_PER_S;
-    return s->n_gpus > 0 && now_us() - s->at_us > limit;
+    bool stale = s->n_gpus > 0 && now_us() - s->at_us > limit;
+    (*(stale ? &snapshot_stale : &snapshot_hits))++;
+    return stale;
 }
 
 static struct summary summarise(const struct fleet_snapshot *s, int64_t node)
@@ -321,17 +334,19 @@ static struct summary summarise(const struct fleet_snapshot *s, int64_t node)
 struct server_query {
     const char *server_id;
 };
+#define SERVER_ID(S)                                                                               \
+    FIELD(S, "server_id", server_id, T_TEXT, .flags = F_NULL,                                      \
+          .doc = "another host of the fleet, by name or id; server-001: this machine")
 LOCAL_VIEW(server_query_view, struct server_query, "ServerQuery", NULL, 0,
-           FIELD(struct server_query, "server_id", server_id, T_TEXT, .flags = F_NULL,
-                 .doc = "another host of the fleet, by name or id"));
+           SERVER_ID(struct server_query));
 
 static int gpu_status(struct request *q, struct tx *tx, struct err *e)
 {
     AUTO(fleet_snapshot) const struct fleet_snapshot *s = fleet_snapshot_get(fleet_of(q->house));
-    const char *server = ((struct server_query *)q->query)->server_id;
-    int64_t node = node_meant(s, server);
-    if (node == 0 && server != NULL)
-        return err_set(e, ERR_NOT_FOUND, "server %s not found", server);
+    int64_t node;
+    int rc = server_meant(s, ((struct server_query *)q->query)->server_id, &node, e);
+    if (rc != OK)
+        return rc;
     struct status st = {
         .summary = summarise(s, node), .timestamp = s->at_us, .stale = is_stale(q, s)};
     struct gpu_seen *rows = arena_alloc(q->arena, (s->n_gpus + 1) * sizeof(*rows));
@@ -351,18 +366,23 @@ static const char *const task_types[] = {"training", "preprocessing", NULL};
 struct available_query {
     int64_t min_memory;
     int task_type;
+    const char *server_id;
 };
 LOCAL_VIEW(available_query_view, struct available_query, "AvailableQuery", NULL, 0,
            FIELD(struct available_query, "min_memory", min_memory, T_INT, .min = 0, .max = 1 << 30,
                  .def = "0", .doc = "MB that must be free"),
            FIELD(struct available_query, "task_type", task_type, T_ENUM, .flags = F_NULL,
-                 .names = task_types));
+                 .names = task_types),
+           SERVER_ID(struct available_query));
 
 static int gpu_available(struct request *q, struct tx *tx, struct err *e)
 {
     AUTO(fleet_snapshot) const struct fleet_snapshot *s = fleet_snapshot_get(fleet_of(q->house));
     const struct available_query *in = q->query;
-    int64_t node = node_meant(s, NULL), least = in->min_memory;
+    int64_t node, least = in->min_memory;
+    int rc = server_meant(s, in->server_id, &node, e);
+    if (rc != OK)
+        return rc;
     if (in->task_type == 0 && least < TRAINING_LEAST_MB)
         least = TRAINING_LEAST_MB;
     struct gpu_seen *rows = arena_alloc(q->arena, (s->n_gpus + 1) * sizeof(*rows));
@@ -391,7 +411,10 @@ LOCAL_VIEW(gpu_params_view, struct gpu_params, "GpuIndex", NULL, 0,
 static int gpu_detail(struct request *q, struct tx *tx, struct err *e)
 {
     AUTO(fleet_snapshot) const struct fleet_snapshot *s = fleet_snapshot_get(fleet_of(q->house));
-    int64_t node = node_meant(s, NULL), index = ((struct gpu_params *)q->params)->gpu_id;
+    int64_t node, index = ((struct gpu_params *)q->params)->gpu_id;
+    int rc = server_meant(s, ((struct server_query *)q->query)->server_id, &node, e);
+    if (rc != OK)
+        return rc;
     for (size_t i = 0; i < s->n_gpus; i++) {
         if (s->gpus[i].node_id != node || s->gpus[i].index != index)
             continue;
@@ -405,7 +428,11 @@ static int gpu_detail(struct request *q, struct tx *tx, struct err *e)
 static int gpu_summary(struct request *q, struct tx *tx, struct err *e)
 {
     AUTO(fleet_snapshot) const struct fleet_snapshot *s = fleet_snapshot_get(fleet_of(q->house));
-    struct summary m = summarise(s, node_meant(s, NULL));
+    int64_t node;
+    int rc = server_meant(s, ((struct server_query *)q->query)->server_id, &node, e);
+    if (rc != OK)
+        return rc;
+    struct summary m = summarise(s, node);
     m.timestamp = s->at_us;
     q->snapshot_us = s->at_us;
     return request_answer(q, 200, &summary_alone_view, &m);
@@ -536,6 +563,7 @@ static const struct route training_gpu_routes[] = {
      .query = &available_query_view,
      .memory = gpu_available,
      .answers = {{200, &available_view}},
+     .errors = "404",
      .tag = GPU_TAG},
     {.method = "GET",
      .path = "/api/v1/gpu/{gpu_id}/details",
@@ -544,6 +572,7 @@ static const struct route training_gpu_routes[] = {
      .access = ACCESS_OPEN,
      .flags = ROUTE_NO_LIMIT | ROUTE_ETAG,
      .params = &gpu_params_view,
+     .query = &server_query_view,
      .memory = gpu_detail,
      .answers = {{200, &detail_view}},
      .errors = "404",
@@ -555,6 +584,7 @@ static const struct route training_gpu_routes[] = {
      .access = ACCESS_OPEN,
      .flags = ROUTE_NO_LIMIT | ROUTE_ETAG,
      .params = &gpu_params_view,
+     .query = &server_query_view,
      .memory = gpu_detail,
      .answers = {{200, &detail_view}},
      .errors = "404",
@@ -565,8 +595,10 @@ static const struct route training_gpu_routes[] = {
      .summary = "Totals over the GPUs of this machine",
      .access = ACCESS_OPEN,
      .flags = ROUTE_NO_LIMIT | ROUTE_ETAG,
+     .query = &server_query_view,
      .memory = gpu_summary,
      .answers = {{200, &summary_alone_view}},
+     .errors = "404",
      .tag = GPU_TAG},
     {.method = "GET",
      .path = "/api/v1/system/overview",
@@ -577,6 +609,16 @@ static const struct route training_gpu_routes[] = {
      .answers = {{200, &overview_view}},
      .tag = GPU_TAG},
 };
+
+static void metrics(struct house *h, void *state, struct buf *out)
+{
+    buf_printf(out,
+               "# HELP gpuplat_snapshot_requests_total Answers from the snapshot of GPUs.\n"
+               "# TYPE gpuplat_snapshot_requests_total counter\n"
+               "gpuplat_snapshot_requests_total{result=\"hit\"} %llu\n"
+               "gpuplat_snapshot_requests_total{result=\"stale\"} %llu\n",
+               (unsigned long long)snapshot_hits, (unsigned long long)snapshot_stale);
+}
 
 static const struct setting training_gpu_settings[] = {
     {"GPU_STATUS_CHECK_TIMEOUT", NULL, SET_INT, "10", 1, 3600,
@@ -595,4 +637,5 @@ const struct module training_gpu_module = {
     .settings = training_gpu_settings,
     .n_settings = ARRAY_LEN(training_gpu_settings),
     .texts = training_gpu_texts,
+    .metrics = metrics,
 };

@@ -1,3 +1,4 @@
+// The remote logo in its footer is taken out when the pages are built (tools/build).
 // disableSearch: the search index runs in a blob worker, which the Content-Security-Policy forbids.
 Redoc.init(
   "/openapi.json",
