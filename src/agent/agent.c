@@ -6,6 +6,7 @@
  * sync covers all starts that came together; nothing here waits for a job. */
 #include "agent/node.h"
 
+#include "agent/stream.h"
 #include "agent/tree.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -190,6 +191,8 @@ static void reap(struct agent *g)
             !proc_read(info.si_pid, &p) || p.session == getsid(0))
             return;
         waitpid(info.si_pid, NULL, WNOHANG);
+        if (stream_ended(g, info.si_pid))
+            continue;
         if (g->launcher.pid == info.si_pid)
             g->launcher.pid = 0;
     }

@@ -20,6 +20,7 @@ struct agent_config {
     const char *gpu;     /* gpu_source_open() spec */
     const char *name;    /* of the node; NULL: the host's name */
     const char *shim;    /* path of drover-shim */
+    char **argv;         /* of this program: helpers are started with the same words */
     bool local;          /* belongs to a server on this host: ends with it when it is idle */
     bool once_idle_exit; /* ends when all attempts it had are forgotten (tests) */
 };

@@ -2,6 +2,7 @@
  * that matters is said again and every message may come twice. The server sets the pace of logs:
  * nothing is sent before it has said from where, and at most a window is unacknowledged. */
 #include "agent/node.h"
+#include "agent/stream.h"
 
 #include "base/log.h"
 #include "base/str.h"
@@ -285,6 +286,9 @@ static void on_message(void *ctx, const char *data, size_t n, bool binary)
         break;
     case MESSAGE_BYE:
         g->bye = true;
+        break;
+    case MESSAGE_STREAM_OPEN:
+        stream_start(g, a, &m);
         break;
     case MESSAGE_KINDS:
         break;

@@ -23,7 +23,7 @@ enum { SAMPLE_LEAST_MS = 50, SAMPLE_MOST_MS = 3600 * 1000 };
 /* ---- reading ---- */
 
 static const char *const kinds[] = {"welcome", "start",  "stop", "log_from",
-                                    "log_ack", "forget", "bye"};
+                                    "log_ack", "forget", "bye",  "stream_open"};
 _Static_assert(ARRAY_LEN(kinds) == MESSAGE_KINDS, "a name for each");
 
 /* A whole number in range; absent or null gives `otherwise`. */
@@ -79,6 +79,12 @@ static int read_members(struct message *m, struct err *e)
     case MESSAGE_LOG_ACK:
         k = whole(o, "offset", 0, INT64_MAX, 0, &offset, e);
         m->offset = (uint64_t)offset;
+        break;
+    case MESSAGE_STREAM_OPEN:
+        k = text(jv_get(o, "stream"), "stream", &m->stream, e);
+        m->request = jv_get(o, "request");
+        if (k == OK && jv_kind(m->request) != JV_OBJECT)
+            k = err_set(e, ERR_INVALID, "a stream needs a request");
         break;
     case MESSAGE_FORGET:
     case MESSAGE_KINDS:

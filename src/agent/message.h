@@ -18,6 +18,7 @@ enum message_kind {
     MESSAGE_LOG_ACK,
     MESSAGE_FORGET,
     MESSAGE_BYE,
+    MESSAGE_STREAM_OPEN,
     MESSAGE_KINDS
 };
 struct message {
@@ -28,6 +29,8 @@ struct message {
     int64_t grace_us;
     enum stop_why why;
     const struct jv *attempt; /* of MESSAGE_START: for start_read; lives as long as root */
+    const char *stream;       /* of MESSAGE_STREAM_OPEN, and its request */
+    const struct jv *request;
     struct jv *root;
 };
 int message_read(const char *data, size_t n, struct message *out, struct err *e);

@@ -13,6 +13,8 @@
 #include "agent/message.h"
 #include "io/ws.h"
 
+enum { STREAMS_MAX = 256 }; /* helpers at once: protects the host's process table */
+
 struct agent {
     const struct agent_config *config;
     char *path, *jobs_path; /* DATA/agent, DATA/agent/jobs, absolute */
@@ -42,6 +44,8 @@ struct agent {
     int epoll, inotify, signals;
     bool ending;     /* leave the loop */
     int64_t look_at; /* mono: all files are looked at again */
+
+    pid_t streams[STREAMS_MAX]; /* helpers that run; 0: free */
 
     /* link */
     struct ws_client *ws;

@@ -94,6 +94,10 @@ enum stream_end { STREAM_DONE, STREAM_CUT, STREAM_INTERRUPTED };
 typedef bool stream_fn(void *ctx, const char *event, const char *id, const struct jv *data);
 int client_stream(struct client *c, const char *path, const char *last_id, stream_fn *fn, void *ctx,
                   enum stream_end *end, struct err *e);
+/* A WebSocket with the credential of the last call. Threads: any. */
+struct ws_client;
+int client_socket(const struct client *c, const char *path, const char *protocol,
+                  size_t message_max, struct ws_client **out, struct err *e);
 /* Sleeps; true when Ctrl-C came (only between client_stream calls of a follower). */
 bool client_nap(struct client *c, int ms);
 /* Ctrl-C is noticed by client_stream and client_nap from here on instead of ending the process. */

@@ -84,8 +84,9 @@ void print_log_line(struct cli *c, const struct jv *line);
 int stopped_following(const char *id);
 
 extern const struct verb verb_login, verb_logout, verb_submit, verb_ps, verb_show, verb_logs,
-    verb_cancel, verb_wait, verb_gpus, verb_nodes, verb_user_add, verb_user_list, verb_user_show,
-    verb_user_passwd, verb_user_reset, verb_user_delete, verb_token_create, verb_token_list,
-    verb_token_delete, verb_version, verb_completion, verb_help;
+    verb_cancel, verb_wait, verb_exec, verb_shell, verb_cp, verb_port_forward, verb_gpus,
+    verb_nodes, verb_user_add, verb_user_list, verb_user_show, verb_user_passwd, verb_user_reset,
+    verb_user_delete, verb_token_create, verb_token_list, verb_token_delete, verb_version,
+    verb_completion, verb_help;
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/world.h"
+#include "fleet/streams.h"
 #include "io/pool.h"
 
 #include <math.h>
@@ -26,6 +27,7 @@ int fleet_start(struct house *h, void **state, struct err *e)
     pthread_mutex_init(&f->make_lock, NULL);
     f->sample_ms = setting_int(h, "GPU_MONITOR_INTERVAL") * 1000;
     f->pool = pool_create("link", 4, 65536);
+    f->streams = streams_create(f);
     *state = f;
     /* nobody has said hello to this process yet */
     int rc = store_tx(house_store(h), offline_tx, NULL, e);
@@ -42,6 +44,7 @@ void fleet_stop(struct house *h, void *state)
     if (f == NULL)
         return;
     pool_destroy(f->pool);
+    streams_destroy(f->streams);
     for (size_t i = 0; i < f->live.n; i++)
         live_destroy(f->live.items[i]);
     vec_fini(&f->live);
@@ -114,6 +117,10 @@ void fleet_metrics(struct house *h, void *state, struct buf *out)
             gauge(out, rows[i].name, &s->gpus[k],
                   *(const int64_t *)((const char *)&s->gpus[k] + rows[i].offset), rows[i].factor);
     }
+    buf_printf(out,
+               "# HELP gpuplat_streams_open Shells, forwarded connections and copies now open.\n"
+               "# TYPE gpuplat_streams_open gauge\ngpuplat_streams_open %zu\n",
+               fleet_streams_open(state));
     buf_adds(out, "# HELP gpuplat_gpu_state 1 for the state that the GPU is in.\n"
                   "# TYPE gpuplat_gpu_state gauge\n");
     for (size_t k = 0; k < s->n_gpus; k++)

@@ -56,6 +56,7 @@ struct fleet {
     void *on_snapshot_ctx;
     struct pool *pool; /* link workers */
     int64_t sample_ms;
+    struct streams *streams;
     atomic_bool stopping;
 };
 
@@ -72,6 +73,12 @@ int gpus_reconcile(struct tx *tx, int64_t node, const struct live_node *live, bo
 /* Finds or makes the row of an agent that said hello; *id is its node. */
 int node_hello(struct tx *tx, const struct jv *hello, bool local, int64_t *id, struct err *e);
 int nodes_all_offline(struct tx *tx, struct err *e);
+
+/* ---- streams.c ---- */
+
+struct streams *streams_create(struct fleet *f);
+void streams_destroy(struct streams *s);
+void streams_sweep(struct house *h, void *state);
 
 /* ---- hooks of the module (fleet.c) ---- */
 

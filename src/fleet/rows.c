@@ -74,6 +74,15 @@ static const struct record *const fleet_records[] = {&node_record, &gpu_record, 
 static const struct setting fleet_settings[] = {
     {"GPU_MONITOR_INTERVAL", NULL, SET_INT, "5", 1, 3600,
      .doc = "seconds between two samples of the GPUs"},
+    {"STREAMS_PER_USER", NULL, SET_INT, "64", 1, 4096,
+     .doc = "shells, forwarded connections and copies that one user may have open"},
+    {"STREAMS_MAX", NULL, SET_INT, "512", 1, 16384,
+     .doc = "the same for all users together; each may hold up to 2 MiB of memory"},
+    {"STREAM_IDLE_TIMEOUT", NULL, SET_DURATION_S, "8h", 60, 30 * 86400,
+     .doc = "a stream in which nothing moves for this long is closed"},
+};
+static const struct duty fleet_duties[] = {
+    {.name = "sweep streams", .every_ms = 5000, .fn = streams_sweep},
 };
 
 static const struct err_text fleet_texts[] = {
@@ -92,6 +101,8 @@ const struct module fleet_module = {
     .records = fleet_records,
     .settings = fleet_settings,
     .n_settings = ARRAY_LEN(fleet_settings),
+    .duties = fleet_duties,
+    .n_duties = ARRAY_LEN(fleet_duties),
     .subscriptions = fleet_subscriptions,
     .n_subscriptions = ARRAY_LEN(fleet_subscriptions),
     .texts = fleet_texts,

@@ -125,6 +125,49 @@ const char *sha256_hex(const char *s, char to[SHA256_HEX_SIZE])
     return sodium_bin2hex(to, SHA256_HEX_SIZE, digest, sizeof(digest));
 }
 
+_Static_assert(sizeof(crypto_generichash_state) <= sizeof(struct hash), "a state fits");
+
+void hash_begin(struct hash *h)
+{
+    crypto_generichash_init((crypto_generichash_state *)h->space, NULL, 0, HASH_SIZE);
+}
+
+void hash_add(struct hash *h, const void *p, size_t n)
+{
+    crypto_generichash_update((crypto_generichash_state *)h->space, p, n);
+}
+
+void hash_end(struct hash *h, uint8_t to[HASH_SIZE])
+{
+    crypto_generichash_final((crypto_generichash_state *)h->space, to, HASH_SIZE);
+}
+
+void hash_of(const void *p, size_t n, uint8_t to[HASH_SIZE])
+{
+    crypto_generichash(to, HASH_SIZE, p, n, NULL, 0);
+}
+
+const char *hash_hex(const uint8_t hash[HASH_SIZE], char to[HASH_HEX_SIZE])
+{
+    return sodium_bin2hex(to, HASH_HEX_SIZE, hash, HASH_SIZE);
+}
+
+bool hash_parse(const char *s, size_t n, uint8_t to[HASH_SIZE])
+{
+    uint8_t bytes[HASH_SIZE];
+    if (n != (size_t)2 * HASH_SIZE)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        char c = s[i];
+        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        if (digit < 0)
+            return false;
+        bytes[i / 2] = (uint8_t)(i % 2 == 0 ? digit << 4 : bytes[i / 2] | digit);
+    }
+    memcpy(to, bytes, HASH_SIZE);
+    return true;
+}
+
 void hmac_sha256(const void *key, size_t key_n, const void *p, size_t n, uint8_t to[SHA256_SIZE])
 {
     crypto_auth_hmacsha256_state st;

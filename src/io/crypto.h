@@ -37,6 +37,20 @@ void sha256(const void *p, size_t n, uint8_t to[SHA256_SIZE]);
 const char *sha256_hex(const char *s, char to[SHA256_HEX_SIZE]);
 void hmac_sha256(const void *key, size_t key_n, const void *p, size_t n, uint8_t to[SHA256_SIZE]);
 
+/* ---- contents: BLAKE2b with 256 bits (RFC 7693), about three times as fast as SHA-256 here ---- */
+
+enum { HASH_SIZE = 32, HASH_HEX_SIZE = 65 };
+struct hash {
+    _Alignas(64) uint8_t space[384];
+};
+void hash_begin(struct hash *h);
+void hash_add(struct hash *h, const void *p, size_t n);
+void hash_end(struct hash *h, uint8_t to[HASH_SIZE]);
+void hash_of(const void *p, size_t n, uint8_t to[HASH_SIZE]);
+const char *hash_hex(const uint8_t hash[HASH_SIZE], char to[HASH_HEX_SIZE]);
+/* 64 lower-case hexadecimal digits; false: they are not. */
+bool hash_parse(const char *s, size_t n, uint8_t to[HASH_SIZE]);
+
 /* ---- texts ---- */
 
 /* chars random letters and digits (5.95 bits each) and a NUL. */

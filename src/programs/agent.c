@@ -1,5 +1,6 @@
 /* drover-agent: the program on each GPU host. See agent/agent.h. */
 #include "agent/agent.h"
+#include "agent/stream.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -86,7 +87,20 @@ int main(int argc, char **argv)
 {
     if (gpu_helper_wanted(argc, argv))
         return gpu_helper_main(argc, argv);
-    enum { SERVER = 256, TOKEN, DATA, GPU, NAME, SHIM, LEVEL, LOCAL, ONCE, VERSION, HELP };
+    enum {
+        STREAM = 128,
+        SERVER = 256,
+        TOKEN,
+        DATA,
+        GPU,
+        NAME,
+        SHIM,
+        LEVEL,
+        LOCAL,
+        ONCE,
+        VERSION,
+        HELP
+    };
     static const struct option options[] = {{"server", required_argument, NULL, SERVER},
                                             {"token-file", required_argument, NULL, TOKEN},
                                             {"data", required_argument, NULL, DATA},
@@ -96,11 +110,14 @@ int main(int argc, char **argv)
                                             {"log-level", required_argument, NULL, LEVEL},
                                             {"local", no_argument, NULL, LOCAL},
                                             {"once-idle-exit", no_argument, NULL, ONCE},
+                                            {"stream", no_argument, NULL, STREAM},
                                             {"version", no_argument, NULL, VERSION},
                                             {"help", no_argument, NULL, HELP},
                                             {0}};
     static struct agent_config c = {.gpu = "nvml"}; /* its texts live as long as the program */
     enum log_level level = LOG_INFO;
+    bool stream = false;
+    c.argv = argv;
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;)
         switch (o) {
         case SERVER:
@@ -133,6 +150,9 @@ int main(int argc, char **argv)
         case LOCAL:
             c.local = true;
             break;
+        case STREAM: /* for the agent's own use: agent/stream.h */
+            stream = true;
+            break;
         case ONCE:
             c.once_idle_exit = true;
             break;
@@ -155,6 +175,8 @@ int main(int argc, char **argv)
     if (access(c.shim, X_OK) != 0)
         return fail("drover-shim is not beside this program: build it, or name it with --shim");
     log_setup(level, false, NULL);
+    if (stream)
+        return stream_main(&c);
     struct err e;
     int k = agent_run(&c, &e);
     if (k == OK)

@@ -13,6 +13,7 @@ struct native_jobs {
 struct native_jobs *native_jobs_of(const struct house *h);
 
 /* jobs.c */
+extern const struct view job_path_view;
 const char *job_ref(const struct request *q); /* {id} of the path */
 int native_answer_job(struct request *q, struct tx *tx, int status, const struct job *j, bool lines,
                       struct err *e);

@@ -7,6 +7,9 @@ export interface components {
             email: string;
             password: string;
         };
+        EmailVerifyInput: {
+            token: string;
+        };
         Event: {
             /** @description place in the log, for `after` */
             id: string;
@@ -246,6 +249,13 @@ export interface components {
             /** @description the job prints no more and nothing is left behind next_offset */
             complete: boolean;
         };
+        MailAskInput: {
+            email: string;
+        };
+        MailAsked: {
+            /** @description this server sends mail; else an administrator makes the link */
+            mail: boolean;
+        };
         Node: {
             /** @description node id */
             id: string;
@@ -314,8 +324,18 @@ export interface components {
             /** @description the page that shows it */
             link: string | null;
         };
+        PasswordResetInput: {
+            token: string;
+            password: string;
+        };
         RefreshInput: {
             refresh_token: string;
+        };
+        ResetLink: {
+            /** @description works once; shown once */
+            url: string;
+            /** Format: date-time */
+            expires_at: string;
         };
         Session: {
             access_token: string;
@@ -324,6 +344,39 @@ export interface components {
             /** @description life of the access token, s */
             expires_in: number;
             user: components["schemas"]["User"];
+        };
+        Stream: {
+            /** @description for /v1/streams/{id}; good for a minute */
+            id: string;
+            job: string;
+            attempt: number;
+        };
+        StreamAskInput: {
+            /** @enum {string} */
+            kind: "exec" | "shell" | "tcp" | "read" | "write";
+            /** @description exec: program and arguments */
+            argv?: string[];
+            /**
+             * @description exec: with a terminal
+             * @default false
+             */
+            tty?: boolean;
+            /**
+             * @description of the terminal
+             * @default 24
+             */
+            rows?: number;
+            /** @default 80 */
+            cols?: number;
+            /** @description its TERM */
+            term?: string | null;
+            /**
+             * @description tcp: on 127.0.0.1
+             * @default 0
+             */
+            port?: number;
+            /** @description read, write: in the job, or from its working directory */
+            path?: string | null;
         };
         Ticket: {
             /** @description for ?ticket=, good for one connection */
@@ -356,6 +409,7 @@ export interface components {
         };
         TokenList: {
             items: components["schemas"]["Token"][];
+            /** @description for the query's cursor; null: that was all */
             next_cursor: string | null;
         };
         TokenMade: {
@@ -445,6 +499,7 @@ export interface components {
         };
         UserList: {
             items: components["schemas"]["User"][];
+            /** @description for the query's cursor; null: that was all */
             next_cursor: string | null;
         };
         UserMade: {
