@@ -12,6 +12,7 @@
 
 const struct module *const app_modules[] = {
     &app_module,
+    &app_tls_module,
     &event_module,
     &request_module,
     &notify_module,

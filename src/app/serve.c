@@ -135,7 +135,13 @@ static int open_doors(struct server *s, struct err *e)
     if (s->compat)
         config.listeners[config.n_listeners++] = (struct http_listener){.host = host,
                                                                         .port = compat};
-    int rc = http_server_start(&config, &s->http, e);
+    int rc = app_tls_files(h, &config.tls, e);
+    if (rc != OK)
+        return rc;
+    router_agents_certified(s->router, config.tls.client_ca != NULL);
+    for (size_t i = 0; i < config.n_listeners; i++)
+        config.listeners[i].tls = config.tls.cert != NULL && config.listeners[i].host != NULL;
+    rc = http_server_start(&config, &s->http, e);
     if (rc != OK && s->compat && !setting_given(h, "COMPAT_PORT")) {
         /* nobody asked for the second port: a neighbour that has it is no reason not to start */
         log_warning("app", "without the second port %u: %s", compat, e->text);
@@ -144,8 +150,10 @@ static int open_doors(struct server *s, struct err *e)
         rc = http_server_start(&config, &s->http, e);
     }
     if (rc != OK)
-        err_wrap(e, "cannot listen on %s:%u (choose another with SERVER_PORT)", host, port);
-    return rc;
+        return err_wrap(e, "cannot listen on %s:%u (choose another with SERVER_PORT)", host, port);
+    if (config.tls.cert != NULL)
+        app_tls_serving(s->http);
+    return OK;
 }
 
 static int server_open(struct server *s, const struct options *o, struct err *e)
@@ -175,6 +183,7 @@ static void server_close(struct server *s)
     if (fleet != NULL)
         fleet_bye(fleet);
     local_agent_stop(s->agent);
+    app_tls_serving(NULL);
     http_server_stop(s->http);
     ws_loop_stop();
     if (fleet != NULL)
@@ -196,8 +205,9 @@ static void say_hello(const struct server *s, int64_t began_us)
     bool any = strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
     const char *shown = any ? "127.0.0.1" : host;
     char url[300];
-    snprintf(url, sizeof(url), "http://%s%s%s:%u", v6 && !any ? "[" : "", shown,
-             v6 && !any ? "]" : "", http_server_port(s->http, 0));
+    snprintf(url, sizeof(url), "%s://%s%s%s:%u",
+             setting_text(h, "TLS_CERT_FILE") != NULL ? "https" : "http", v6 && !any ? "[" : "",
+             shown, v6 && !any ? "]" : "", http_server_port(s->http, 0));
     const char *password = identity_first_password(h);
     bool simulated = str_starts(app_gpu_source(h), "simulated");
     if (simulated)
@@ -287,8 +297,11 @@ int app_serve(int argc, char **argv)
     say_hello(&s, began_us);
     for (;;) {
         int sig = 0;
-        if (sigwait(&stops, &sig) == 0 && sig != SIGHUP)
+        if (sigwait(&stops, &sig) != 0)
+            continue;
+        if (sig != SIGHUP)
             break;
+        app_tls_reload(true);
     }
     log_info("app", "stopping: running jobs go on and are found again at the next start");
     server_close(&s);

@@ -141,6 +141,17 @@ static void tx_done(void *ctx, const struct err *e)
     err_lang_set(LANG_EN);
 }
 
+/* Beside its credential: a certificate of the authority, unless it is on this very host. */
+static int agent_check(const struct request *q, struct err *e)
+{
+    if (q->route->access != ACCESS_AGENT || !q->router->agents_certified ||
+        http_peer_unix(q->http, NULL, NULL) || http_peer_cert(q->http) != NULL)
+        return OK;
+    return err_set(e, ERR_FORBIDDEN,
+                   "agents must show a client certificate here: its authority is "
+                   "TLS_AGENT_CA_FILE of the server");
+}
+
 static int admit(struct request *q, bool fast, struct err *e)
 {
     int rc = OK;
@@ -153,6 +164,8 @@ static int admit(struct request *q, bool fast, struct err *e)
     }
     if (rc == OK)
         rc = access_check(q->route->access, &q->who, q->route->permission, e);
+    if (rc == OK)
+        rc = agent_check(q, e);
     if (live && (rc == ERR_UNAUTHENTICATED || rc == ERR_FORBIDDEN)) {
         q->refused = (enum err_kind)rc;
         rc = OK;

@@ -159,6 +159,8 @@ void router_fallback(struct router *r, bool (*fn)(void *ctx, struct http_request
 typedef int authenticate_fn(struct house *h, struct request *q, bool fast, struct principal *who,
                             struct err *e);
 void router_authenticator(struct router *r, authenticate_fn *fn);
+/* Agents of other hosts must show a client certificate (http_peer_cert). */
+void router_agents_certified(struct router *r, bool demanded);
 /* Writes the audit row of a change, in the transaction of the change (outcome "ok") or in one of
  * its own after it was refused (outcome: the kind's name). */
 typedef int audit_fn(struct tx *tx, const struct request *q, const char *outcome, struct err *e);

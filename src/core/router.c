@@ -154,6 +154,11 @@ void router_authenticator(struct router *r, authenticate_fn *fn)
     r->authenticate = fn;
 }
 
+void router_agents_certified(struct router *r, bool demanded)
+{
+    r->agents_certified = demanded;
+}
+
 void router_auditor(struct router *r, audit_fn *fn)
 {
     r->audit = fn;

@@ -33,7 +33,7 @@ struct router {
     void *fallback_ctx;
     struct limits *limits;
     int64_t limit_default, limit_sign_in;
-    bool limit_on, origin_any;
+    bool limit_on, origin_any, agents_certified;
     struct texts origins;
     char *openapi;
     size_t openapi_n;

@@ -11,6 +11,8 @@ const struct err_text core_texts[] = {
     {"only operators, engineers and administrators may do this",
      "只有运维人员、工程师和管理员可以这样做"},
     {"only an agent may do this", "只有代理可以这样做"},
+    {"agents must show a client certificate here: its authority is TLS_AGENT_CA_FILE of the server",
+     "代理须出示客户端证书：其签发机构为服务器的 TLS_AGENT_CA_FILE"},
     {"this route is closed", "此路由已关闭"},
     /* requests */
     {"Internal Server Error", "服务器内部错误"},

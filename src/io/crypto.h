@@ -37,7 +37,8 @@ void sha256(const void *p, size_t n, uint8_t to[SHA256_SIZE]);
 const char *sha256_hex(const char *s, char to[SHA256_HEX_SIZE]);
 void hmac_sha256(const void *key, size_t key_n, const void *p, size_t n, uint8_t to[SHA256_SIZE]);
 
-/* ---- contents: BLAKE2b with 256 bits (RFC 7693), about three times as fast as SHA-256 here ---- */
+/* ---- contents: BLAKE2b with 256 bits (RFC 7693), about three times as fast as SHA-256 here ----
+ */
 
 enum { HASH_SIZE = 32, HASH_HEX_SIZE = 65 };
 struct hash {

@@ -90,7 +90,9 @@ static void peer_read(struct http_conn *conn)
     struct sockaddr_storage a = {0};
     socklen_t n = sizeof(a);
     struct http_peer_id *p = &conn->peer;
-    if (conn->listening->unix_path != NULL) {
+    if (conn->front != NULL) {
+        memcpy(p->text, conn->front->text, sizeof(p->text));
+    } else if (conn->listening->unix_path != NULL) {
         struct ucred cred;
         socklen_t n_cred = sizeof(cred);
         snprintf(p->text, sizeof(p->text), "unix");
@@ -116,6 +118,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_c
         struct http_conn *conn = mem_alloc(sizeof(*conn));
         conn->listening = l;
         conn->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+        conn->front = l->tls ? http_tls_peer_take(s, conn->fd) : NULL;
         atomic_store(&conn->phase, PHASE_IDLE);
         atomic_store(&conn->since_us, mono_us());
         conn->mark_since_us = atomic_load(&conn->since_us);
@@ -144,6 +147,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_c
         conn->next->prev = conn->prev;
     pthread_mutex_unlock(&s->lock);
     atomic_fetch_sub(&s->n_conns, 1);
+    http_front_peer_unref(conn->front);
     mem_free(conn);
 }
 
@@ -153,6 +157,8 @@ static uint64_t bytes_received(const struct http_conn *conn)
 {
     struct tcp_info info = {0};
     socklen_t n = sizeof(info);
+    if (conn->front != NULL)
+        return atomic_load_explicit(&conn->front->bytes, memory_order_relaxed);
     if (conn->peer.is_unix || getsockopt(conn->fd, IPPROTO_TCP, TCP_INFO, &info, &n) != 0)
         return 0;
     return info.tcpi_bytes_received;
@@ -300,6 +306,7 @@ static int listener_start(struct http_server *s, const struct http_config *c, si
     struct http_listening *l = &s->listening[index];
     l->server = s;
     l->index = index;
+    l->tls = want->tls;
     int fd = -1;
     int kind = want->unix_path != NULL ? listen_unix(want, &fd, e)
                                        : listen_tcp(want, &fd, &l->port, e);
@@ -317,26 +324,32 @@ static int listener_start(struct http_server *s, const struct http_config *c, si
     unsigned idle_s = (unsigned)(c->idle_timeout_s > 0 ? c->idle_timeout_s : DEFAULT_IDLE_S);
     unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_USE_ITC |
                      MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO;
-    struct MHD_OptionItem pool[] = {{MHD_OPTION_THREAD_POOL_SIZE, threads, NULL},
-                                    {MHD_OPTION_END, 0, NULL}};
-    if (threads < 2)
-        pool[0].option = MHD_OPTION_END;
+    struct MHD_OptionItem more[3] = {{MHD_OPTION_END, 0, NULL}};
+    size_t n_more = 0;
+    if (want->tls) /* the front accepts, and hands connections in */
+        flags |= MHD_USE_NO_LISTEN_SOCKET;
+    else
+        more[n_more++] = (struct MHD_OptionItem){MHD_OPTION_LISTEN_SOCKET, fd, NULL};
+    if (threads > 1)
+        more[n_more++] = (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, threads, NULL};
+    more[n_more] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
     sigset_t old;
     thread_signals_block(&old);
     l->daemon = MHD_start_daemon(
-        flags, 0, on_accept, l, http_mhd_handle, l, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_CONNECTION_LIMIT, limit, MHD_OPTION_CONNECTION_TIMEOUT, idle_s,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_POOL_BYTES, MHD_OPTION_NOTIFY_CONNECTION,
-        on_connection, l, MHD_OPTION_NOTIFY_COMPLETED, http_mhd_completed, l,
-        MHD_OPTION_URI_LOG_CALLBACK, http_mhd_uri, l, MHD_OPTION_UNESCAPE_CALLBACK,
-        http_mhd_unescape, NULL, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
+        flags, 0, on_accept, l, http_mhd_handle, l, MHD_OPTION_CONNECTION_LIMIT, limit,
+        MHD_OPTION_CONNECTION_TIMEOUT, idle_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)HTTP_POOL_BYTES, MHD_OPTION_NOTIFY_CONNECTION, on_connection, l,
+        MHD_OPTION_NOTIFY_COMPLETED, http_mhd_completed, l, MHD_OPTION_URI_LOG_CALLBACK,
+        http_mhd_uri, l, MHD_OPTION_UNESCAPE_CALLBACK, http_mhd_unescape, NULL, MHD_OPTION_ARRAY,
+        more, MHD_OPTION_END);
     thread_signals_restore(&old);
     if (l->daemon == NULL) {
         if (fcntl(fd, F_GETFD) >= 0)
             close(fd);
         return err_set(e, ERR_INTERNAL, "the HTTP library did not start a listener");
     }
-    return OK;
+    int head_s = c->head_timeout_s > 0 ? c->head_timeout_s : DEFAULT_HEAD_S;
+    return want->tls ? http_tls_listen(l, fd, head_s, e) : OK;
 }
 
 /* ---- start and stop ---- */
@@ -353,6 +366,7 @@ void http_server_unref(struct http_server *s)
     pthread_cond_destroy(&s->sweep_end);
     for (size_t i = 0; i < s->n_listening; i++)
         mem_free(s->listening[i].unix_path);
+    http_tls_close(s);
     mem_free(s);
 }
 
@@ -363,9 +377,12 @@ int http_server_start(const struct http_config *c, struct http_server **out, str
     s->app = c->app;
     s->max_connections = connections_allowed(c->max_connections > 0 ? c->max_connections
                                                                     : DEFAULT_CONNECTIONS);
+    if (c->tls.cert != NULL && s->max_connections > 3)
+        s->max_connections /= 3; /* each takes a socket and a pair of inner ones */
     s->head_timeout_us = (c->head_timeout_s > 0 ? c->head_timeout_s : DEFAULT_HEAD_S) * US_PER_S;
     s->body_timeout_us = (c->body_timeout_s > 0 ? c->body_timeout_s : DEFAULT_BODY_S) * US_PER_S;
     pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->tls_lock, NULL);
     pthread_mutex_init(&s->packed_lock, NULL);
     pthread_mutex_init(&s->sweep_lock, NULL);
     pthread_condattr_t attr;
@@ -374,7 +391,9 @@ int http_server_start(const struct http_config *c, struct http_server **out, str
     pthread_cond_init(&s->sweep_end, &attr);
     pthread_condattr_destroy(&attr);
 
-    int kind = loop_create("http-streams", &s->loop, e);
+    int kind = http_tls_open(s, &c->tls, e);
+    if (kind == OK)
+        kind = loop_create("http-streams", &s->loop, e);
     if (kind == OK)
         kind = thread_start(&s->sweeper, "http-sweep", sweeper_thread, s, e);
     if (kind != OK) {
@@ -405,12 +424,16 @@ void http_server_stop(struct http_server *s)
     if (s == NULL)
         return;
     atomic_store(&s->stopping, true);
+    for (size_t i = 0; i < s->n_listening; i++)
+        http_front_close_door(s->listening[i].front);
     http_requests_stop(s);
     loop_stop(s->loop);
     for (int ms = 0; ms < STOP_FLUSH_MS && atomic_load(&s->n_active) > 0; ms += 5)
         usleep(5000); /* allowed: at most STOP_FLUSH_MS, while nothing else is left to do */
     /* A request that began before `stopping` and had not suspended yet answers for itself, so
      * nothing is suspended here. */
+    for (size_t i = 0; i < s->n_listening; i++)
+        http_front_stop(s->listening[i].front);
     for (size_t i = 0; i < s->n_listening; i++) {
         if (s->listening[i].daemon != NULL)
             MHD_stop_daemon(s->listening[i].daemon);

@@ -13,6 +13,9 @@
  * (431). The connection closes. What libmicrohttpd refuses before it calls us has its own text: see
  * docs/http.md.
  *
+ * A TLS listener's bytes are opened and closed in front of libmicrohttpd (http_front.c), so all
+ * that is said here holds for it too; its answers carry Strict-Transport-Security.
+ *
  * The server adds Date, gzip (when accepted, the type is text or JSON, and the body is over
  * 1 KiB) with Vary, strong ETag on 200 answers of GET when asked by .etag, 304 for
  * If-None-Match, and empties the body for HEAD.
@@ -38,6 +41,11 @@ struct http_listener {
     uint16_t port;         /* 0: the kernel chooses; see http_server_port() */
     const char *unix_path; /* a socket file, mode 0600 unless unix_mode says else */
     unsigned unix_mode;
+    bool tls; /* speaks TLS, with http_config.tls */
+};
+struct http_tls {
+    const char *cert, *key; /* PEM files; NULL: no listener may have .tls */
+    const char *client_ca;  /* or NULL: clients are not asked for certificates */
 };
 
 struct http_app {
@@ -59,7 +67,8 @@ struct http_config {
     struct http_listener listeners[6];
     size_t n_listeners;
     struct http_app app;
-    int threads;         /* I/O threads per TCP listener; 0: default (2) */
+    int threads; /* I/O threads per TCP listener; 0: default (2) */
+    struct http_tls tls;
     int max_connections; /* over all listeners; 0: default (20000) */
     int idle_timeout_s;  /* of a connection between requests; 0: default (75) */
     int head_timeout_s;  /* to send all headers (slow clients); 0: default (15) */
@@ -70,6 +79,12 @@ int http_server_start(const struct http_config *config, struct http_server **out
 uint16_t http_server_port(const struct http_server *s, size_t listener);
 /* Stops accepting, answers what is suspended with 503, ends streams, joins threads. */
 void http_server_stop(struct http_server *s);
+/* Reads the files of http_config.tls again when they have changed, or in any case. Connections that
+ * are open keep what they began with; new ones get the new files, or, when those are no good, still
+ * the old ones: then the fault is told, here and by http_tls_fault() until it is mended. */
+int http_tls_reload(struct http_server *s, bool in_any_case, struct err *e);
+/* "": none. *expires_us: of the certificate that is shown; 0: there is no TLS. */
+void http_tls_fault(struct http_server *s, char to[ERR_TEXT_MAX], int64_t *expires_us);
 struct http_server_stats {
     uint64_t connections, accepted, requests, refused;
 };
@@ -89,6 +104,14 @@ const char *http_body(const struct http_request *q, size_t *n); /* NUL-terminate
 bool http_too_large(const struct http_request *q);
 const char *http_peer(const struct http_request *q); /* "127.0.0.1", "::1", "unix" */
 bool http_peer_unix(const struct http_request *q, uid_t *uid, pid_t *pid); /* peer credentials */
+bool http_is_tls(const struct http_request *q);
+/* The client's certificate, signed by the authority of http_config.tls; NULL: it showed none. */
+struct http_peer_cert {
+    char subject[256];   /* RFC 4514: "CN=n-1,O=example" */
+    char name[128];      /* its common name, or "" */
+    char sha256[64 + 1]; /* of the whole certificate, hex */
+};
+const struct http_peer_cert *http_peer_cert(const struct http_request *q);
 size_t http_listener_index(const struct http_request *q);
 struct arena *http_arena(struct http_request *q); /* goes with the request */
 void http_set_user(struct http_request *q, void *user);

@@ -25,6 +25,9 @@ enum {
     PACKED_BYTES_MAX = 64 << 20, /* all compressed static answers of a server */
 };
 
+/* Who came by TLS once comes by TLS for a year (RFC 6797). */
+static const char hsts[] = "max-age=31536000";
+
 /* Multiply and fold, eight bytes a step: collisions of honest content are what counts here. */
 static uint64_t fold(uint64_t a, uint64_t b)
 {
@@ -220,6 +223,8 @@ struct MHD_Response *http_answer_build(struct http_request *q, const struct http
         MHD_add_response_header(r, "Content-Encoding", "gzip");
     if (*etag != '\0')
         MHD_add_response_header(r, "ETag", etag);
+    if (http_is_tls(q))
+        MHD_add_response_header(r, "Strict-Transport-Security", hsts);
     if (a->close)
         MHD_add_response_header(r, "Connection", "close");
     return r;
@@ -250,13 +255,15 @@ static bool is_one_line(const char *s)
     return strpbrk(s, "\r\n") == NULL;
 }
 
-void http_head_write(struct buf *to, const struct http_answer *a)
+void http_head_write(struct buf *to, const struct http_request *q, const struct http_answer *a)
 {
     char date[40];
     buf_printf(to, "HTTP/1.1 %d %s\r\nDate: %s\r\n", a->status,
                MHD_get_reason_phrase_for((unsigned)a->status), date_text(date));
     if (a->type != NULL)
         buf_printf(to, "Content-Type: %s\r\n", a->type);
+    if (http_is_tls(q))
+        buf_printf(to, "Strict-Transport-Security: %s\r\n", hsts);
     for (size_t i = 0; i < a->n_headers; i++) {
         if (is_one_line(a->headers[i].name) && is_one_line(a->headers[i].value))
             buf_printf(to, "%s: %s\r\n", a->headers[i].name, a->headers[i].value);

@@ -9,6 +9,7 @@
 #define IO_HTTP_INTERNAL_H
 
 #include "io/http.h"
+#include "io/http_front.h"
 #include "io/loop.h"
 
 #include <netinet/in.h>
@@ -44,12 +45,15 @@ struct http_listening {
     size_t index;
     uint16_t port;
     char *unix_path; /* removed at stop */
+    bool tls;
+    struct http_front *front; /* TLS; NULL: the daemon listens itself */
 };
 
 struct http_conn {
     struct http_listening *listening;
     int fd;
     struct http_peer_id peer;
+    struct http_front_peer *front; /* behind TLS; counted */
     atomic_int phase;
     _Atomic int64_t since_us; /* of the phase; of the last body byte in PHASE_BODY */
     /* of the sweeper, under the server's lock */
@@ -75,6 +79,13 @@ struct http_server {
     struct http_request *waiting;
     struct loop *loop; /* of endless answers */
 
+    struct tls_files tls_files;
+    pthread_mutex_t tls_lock; /* the four below */
+    struct tls_keys *tls_keys;
+    char tls_stamp[160]; /* of the files that were read last, good or not */
+    char tls_fault[ERR_TEXT_MAX];
+    struct vec handed; /* by fd: struct http_front_peer of connections not yet begun; under lock */
+
     pthread_t sweeper;
     pthread_mutex_t sweep_lock;
     pthread_cond_t sweep_end;
@@ -99,6 +110,7 @@ struct http_request {
     struct http_header_pair *fields;
     size_t n_fields;
     struct http_peer_id peer;
+    struct http_front_peer *front; /* counted */
     size_t listener;
     bool is_head, http11;
     struct buf body;
@@ -137,6 +149,14 @@ struct MHD_Response *http_answer_build(struct http_request *q, const struct http
 void http_packed_free(struct http_server *s);
 /* "HTTP/1.1 200 OK", Date and the answer's own headers, without the empty line: for answers
  * that the loop sends. */
-void http_head_write(struct buf *to, const struct http_answer *a);
+void http_head_write(struct buf *to, const struct http_request *q, const struct http_answer *a);
+
+/* http_tls.c */
+int http_tls_open(struct http_server *s, const struct http_tls *files, struct err *e);
+void http_tls_close(struct http_server *s);
+/* Puts the listener behind a front; its daemon is there and listens nowhere. */
+int http_tls_listen(struct http_listening *l, int fd, int handshake_s, struct err *e);
+/* Who is behind a descriptor that the front handed in: once. */
+struct http_front_peer *http_tls_peer_take(struct http_server *s, int fd);
 
 #endif

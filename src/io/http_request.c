@@ -42,6 +42,7 @@ static void request_unref(struct http_request *q)
         loop_conn_attach(q->takeover, -1);
     buf_fini(&q->body);
     arena_fini(&q->arena);
+    http_front_peer_unref(q->front);
     mem_free(q);
     http_server_unref(s);
 }
@@ -76,6 +77,9 @@ void *http_mhd_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
     atomic_store(&q->state, STATE_HANDLER);
     q->method = q->query = "";
     q->peer = conn->peer;
+    q->front = conn->front;
+    if (q->front != NULL)
+        atomic_fetch_add(&q->front->refs, 1);
     q->listener = conn->listening->index;
     q->raw_target = uri;
     q->raw_target_n = uri != NULL ? strlen(uri) : 0;
@@ -178,7 +182,7 @@ static enum MHD_Result slam(struct http_request *q, int status, const char *text
     struct http_answer a;
     AUTO(buf) struct buf out = {0};
     refusal(q, status, text, &a);
-    http_head_write(&out, &a);
+    http_head_write(&out, q, &a);
     buf_printf(&out, "Connection: close\r\nContent-Length: %zu\r\n\r\n", a.n);
     if (!q->is_head)
         buf_add(&out, a.body, a.n);
@@ -533,6 +537,16 @@ bool http_peer_unix(const struct http_request *q, uid_t *uid, pid_t *pid)
     if (pid != NULL)
         *pid = q->peer.pid;
     return true;
+}
+
+bool http_is_tls(const struct http_request *q)
+{
+    return q->front != NULL;
+}
+
+const struct http_peer_cert *http_peer_cert(const struct http_request *q)
+{
+    return q->front != NULL && q->front->has_cert ? &q->front->cert : NULL;
 }
 
 size_t http_listener_index(const struct http_request *q)

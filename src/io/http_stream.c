@@ -59,7 +59,7 @@ struct http_stream *http_respond_stream(struct http_request *q, const struct htt
     s->silent = q->is_head;
     s->conn = loop_conn_create(q->server->loop, &stream_loop_ops, s, HTTP_STREAM_BACKLOG_MAX);
     AUTO(buf) struct buf head = {0};
-    http_head_write(&head, a);
+    http_head_write(&head, q, a);
     buf_printf(&head, "%sConnection: close\r\n\r\n",
                s->chunked ? "Transfer-Encoding: chunked\r\n" : "");
     loop_conn_write(s->conn, head.data, head.len, "", 0);

@@ -256,7 +256,7 @@ struct ws *ws_accept(struct http_request *q, const char *protocol, const struct 
     if (protocol != NULL && http_list_has(http_header(q, "Sec-WebSocket-Protocol"), protocol))
         a.headers[a.n_headers++] = (struct http_header_pair){"Sec-WebSocket-Protocol", protocol};
     AUTO(buf) struct buf head = {0};
-    http_head_write(&head, &a);
+    http_head_write(&head, q, &a);
     buf_adds(&head, "\r\n");
     loop_conn_write(ws->conn, head.data, head.len, "", 0);
     atomic_fetch_add(&open_count, 1);

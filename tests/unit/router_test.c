@@ -164,6 +164,7 @@ static const struct route routes[] = {
      .handle = secret_make, .answers = {{201, &note_view}}},
     {"WS", "/t/socket", "q", "s", ACCESS_ANYONE, .flags = ROUTE_NO_TX | ROUTE_STREAM,
      .handle = literal},
+    {"GET", "/t/link", "r", "s", ACCESS_AGENT, .handle = literal},
     {"GET", "/t/mine", "l", "s", ACCESS_USER, .handle = literal},
 };
 static const struct migration migrations[] = {
@@ -190,6 +191,8 @@ static int authenticate(struct house *h, struct request *q, bool quick, struct p
     *who = (struct principal){.via = VIA_SESSION,
                               .role = strcmp(name, "admin") == 0 ? ROLE_ADMIN : ROLE_USER,
                               .user_id = (int64_t)strlen(name)};
+    if (strcmp(name, "agent") == 0)
+        who->via = VIA_AGENT;
     return OK;
 }
 
@@ -283,6 +286,11 @@ TEST(who_may_and_who_may_not)
     ASK("DELETE", "/t/notes/7", "X-Who: user\r\n", "", 403, "only an administrator");
     ASK("DELETE", "/t/notes/7", "X-Who: admin\r\n", "", 200, "param 7");
     ASK("GET", "/t/mine", "X-Who: bad\r\n", "", 401, "bad credential");
+    ASK("GET", "/t/link", "X-Who: agent\r\n", "", 200, "literal");
+    ASK("GET", "/t/link", "X-Who: admin\r\n", "", 403, "only an agent");
+    router_agents_certified(router, true); /* and its credential alone is not enough any more */
+    ASK("GET", "/t/link", "X-Who: agent\r\n", "", 403, "must show a client certificate");
+    ASK("GET", "/t/mine", "X-Who: admin\r\n", "", 200, "literal");
     struct reply *r = ask("GET", "/t/mine", "", "");
     CHECK_STR(reply_header(r, "WWW-Authenticate"), "Bearer");
     reply_free(r);
