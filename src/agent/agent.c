@@ -6,6 +6,7 @@
  * sync covers all starts that came together; nothing here waits for a job. */
 #include "agent/node.h"
 
+#include "agent/files.h"
 #include "agent/stream.h"
 #include "agent/tree.h"
 #include "base/log.h"
@@ -190,9 +191,16 @@ static void reap(struct agent *g)
         if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0 ||
             !proc_read(info.si_pid, &p) || p.session == getsid(0))
             return;
-        waitpid(info.si_pid, NULL, WNOHANG);
-        if (stream_ended(g, info.si_pid))
+        int status = 0;
+        waitpid(info.si_pid, &status, WNOHANG);
+        if (stream_ended(g, info.si_pid)) {
+            struct attempt *a = g->first;
+            while (a != NULL && a->files_pid != info.si_pid)
+                a = a->next;
+            if (a != NULL)
+                files_ended(g, a, status);
             continue;
+        }
         if (g->launcher.pid == info.si_pid)
             g->launcher.pid = 0;
     }
@@ -258,7 +266,8 @@ static void launch(struct agent *g, int64_t now)
         g->launcher_at = now + LOOK_US;
     }
     for (struct attempt *a = g->first; a != NULL; a = a->next) {
-        if (a->launch != LAUNCH_WANTED || now < a->launch_at || a->losing || !attempt_live(a))
+        if (a->launch != LAUNCH_WANTED || a->files == FILES_FETCH || now < a->launch_at ||
+            a->losing || !attempt_live(a))
             continue;
         if (a->tries >= LAUNCH_TRIES_MAX) {
             give_up(g, a);
@@ -318,6 +327,7 @@ static void forget(struct agent *g)
         if (journal_write(g->journal, &e) != OK)
             log_error("agent", "%s", e.text);
         attempt_remove(&g->home, a);
+        files_remove(g, a->id);
         g->held_changed = true;
         drop(g, a);
     }
@@ -371,7 +381,8 @@ static int wait_ms(struct agent *g, bool more)
     for (const struct attempt *a = g->first; a != NULL; a = a->next) {
         if (a->losing && a->lose_at < next)
             next = a->lose_at;
-        if (a->launch == LAUNCH_WANTED && g->launcher.fd >= 0 && a->launch_at < next)
+        if (a->launch == LAUNCH_WANTED && a->files == FILES_READY && g->launcher.fd >= 0 &&
+            a->launch_at < next)
             next = g->launcher_full ? now + 1000 : a->launch_at;
         if (a->journal_us == 0 && g->sync_at < next)
             next = g->sync_at;
@@ -386,9 +397,6 @@ static void handle(struct agent *g, const struct epoll_event *ev)
     switch ((int)(ev->data.u64 >> 56)) {
     case ON_LINK:
         link_read(g);
-        break;
-    case ON_DIALED:
-        link_dialed(g);
         break;
     case ON_LAUNCHER:
         on_launcher(g);
@@ -418,29 +426,26 @@ static void run(struct agent *g)
         int n = epoll_wait(g->epoll, ev, EVENTS, wait_ms(g, more));
         for (int i = 0; i < n; i++)
             handle(g, &ev[i]);
-        if (link_pending(g))
-            link_read(g);
         int64_t now = mono_us();
         link_step(g, now);
         accept_new(g, now);
+        files_step(g, now);
         launch(g, now);
         look(g, now);
         tell_gpus(g);
         link_reports(g);
-        more = link_ship(g) || link_pending(g);
+        more = link_ship(g);
         link_sample(g, now);
         forget(g);
-        if (g->removed && agent_idle(g))
-            g->ending = true;
-        if ((g->bye && g->config.local && agent_idle(g)) ||
-            (g->config.once_idle_exit && g->had_any && g->n == 0))
+        if ((g->bye && g->config->local && agent_idle(g)) ||
+            (g->config->once_idle_exit && g->had_any && g->n == 0))
             g->ending = true;
     }
 }
 
 int agent_run(const struct agent_config *config, struct err *e)
 {
-    struct agent g = {.config = *config,
+    struct agent g = {.config = config,
                       .dir = -1,
                       .jobs = -1,
                       .lock = -1,
@@ -449,13 +454,10 @@ int agent_run(const struct agent_config *config, struct err *e)
                       .signals = -1,
                       .launcher = {.fd = -1},
                       .backoff_ms = 200,
-                      .sample_us = US_PER_S,
-                      .silent_us = SILENT_MS * US_PER_MS};
+                      .sample_us = US_PER_S};
     int k = agent_begin(&g, e);
-    if (k == OK && !config->join_only)
+    if (k == OK)
         run(&g);
-    if (k == OK && g.removed)
-        k = err_set(e, ERR_UNAUTHENTICATED, "this node was removed from the fleet");
     agent_end(&g);
     return k;
 }

@@ -350,10 +350,10 @@ void attempt_json(const struct attempt *a, struct json *to)
                                         [ATTEMPT_ENDED] = "ended",
                                         [ATTEMPT_REFUSED] = "refused"};
     const struct exit_record *x = &a->exit;
-    bool over = !attempt_live(a);
+    bool over = !attempt_live(a) && !attempt_keeps(a);
     int64_t started = over && x->started_us > 0 ? x->started_us : a->started.job_at_us;
     json_kint(to, "id", a->id);
-    json_ktext(to, "state", names[a->state]);
+    json_ktext(to, "state", attempt_keeps(a) ? "running" : names[a->state]);
     a->started.job > 0 ? json_kint(to, "pid", a->started.job) : json_knull(to, "pid");
     started > 0 ? json_kint(to, "started_at", started) : json_knull(to, "started_at");
     over ? json_kint(to, "ended_at", x->ended_us) : json_knull(to, "ended_at");

@@ -22,6 +22,7 @@ enum attempt_state {
     ATTEMPT_ENDED,
     ATTEMPT_REFUSED
 };
+enum files_state { FILES_READY, FILES_FETCH }; /* FETCH: its code is not there yet */
 enum launch_state { LAUNCH_NO, LAUNCH_WANTED, LAUNCH_ASKED };
 
 enum { ATTEMPT_GPUS_MAX = 64, LAUNCH_TRIES_MAX = 5 };
@@ -41,6 +42,12 @@ struct attempt {
     int64_t launch_at; /* mono: not before */
     int launch_errno;  /* of the last try that failed */
     bool told;         /* the launcher has told shim_pid of the present try */
+
+    enum files_state files;
+    bool has_out;    /* its results were not kept yet */
+    pid_t files_pid; /* the helper; 0: none */
+    int files_tries;
+    int64_t files_at; /* mono: no helper before */
 
     bool dirty;  /* its files may have changed */
     bool report; /* the server has to hear of it */
@@ -78,6 +85,12 @@ void attempt_destroy(struct attempt *a);
 static inline bool attempt_live(const struct attempt *a)
 {
     return a->state < ATTEMPT_ENDED;
+}
+
+/* It has ended, and that is told when its results are kept. */
+static inline bool attempt_keeps(const struct attempt *a)
+{
+    return a->state == ATTEMPT_ENDED && a->has_out;
 }
 
 int attempt_open(const struct attempt_home *h, int64_t id); /* its folder; -1 */

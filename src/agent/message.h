@@ -19,17 +19,15 @@ enum message_kind {
     MESSAGE_FORGET,
     MESSAGE_BYE,
     MESSAGE_STREAM_OPEN,
-    MESSAGE_REFUSED,
     MESSAGE_KINDS
 };
 struct message {
     enum message_kind kind;
     int64_t id; /* of the attempt */
-    int64_t node, sample_ms, silent_ms;
+    int64_t node, sample_ms;
     uint64_t offset;
     int64_t grace_us;
     enum stop_why why;
-    struct err refusal;       /* of MESSAGE_REFUSED */
     const struct jv *attempt; /* of MESSAGE_START: for start_read; lives as long as root */
     const char *stream;       /* of MESSAGE_STREAM_OPEN, and its request */
     const struct jv *request;
@@ -41,14 +39,13 @@ void message_fini(struct message *m);
 /* Who runs the jobs on this node, for the base of their environment. */
 struct node_user {
     char home[1024], user[256];
+    const char *work; /* where a job begins that names no folder; NULL or "": home */
 };
 void node_user_find(struct node_user *u);
 /* Turns a start message into a spec and fills a->gpus. An error is why it can never run here. */
 int start_read(const struct jv *attempt, const struct groups *groups, const struct node_user *user,
                struct attempt *a, struct buf *spec, struct err *e);
 
-enum { SILENT_MS = 45 * 1000 }; /* where the server does not say */
-enum { LINK_REVISION = 2 };     /* of the protocol; a server takes its neighbours */
 struct hello {
     const char *name, *boot_id, *gpu_note;
     const struct host_facts *host;

@@ -1,6 +1,7 @@
 /* From nothing to a running agent, and back: folders, lock, launcher, events, what an earlier agent
  * left. The order matters: the launcher is started while this process is small and has the host's
  * own limits; the lock is held before anything in the folder is looked at. */
+#include "agent/files.h"
 #include "agent/node.h"
 
 #include "agent/tree.h"
@@ -29,11 +30,11 @@ enum { FRAME_SIZE = LOG_FRAME_HEAD + (128 << 10) };
 
 static int make_folders(struct agent *g, struct err *e)
 {
-    char *data = realpath(g->config.data, NULL);
-    if (data == NULL && mkdir(g->config.data, 0700) == 0)
-        data = realpath(g->config.data, NULL);
+    char *data = realpath(g->config->data, NULL);
+    if (data == NULL && mkdir(g->config->data, 0700) == 0)
+        data = realpath(g->config->data, NULL);
     if (data == NULL)
-        return err_sys(e, "cannot use the folder %s", g->config.data);
+        return err_sys(e, "cannot use the folder %s", g->config->data);
     g->path = mem_printf("%s/agent", data);
     g->jobs_path = mem_printf("%s/jobs", g->path);
     free(data);
@@ -88,6 +89,7 @@ static int recover(struct agent *g, struct err *e)
     sweep(g);
     for (struct attempt *a = g->first; a != NULL; a = a->next) {
         attempt_recover(&g->home, a);
+        files_recover(g, a);
         attempt_scan_log(&g->home, a);
         agent_watch(g, a);
         a->dirty = true;
@@ -135,11 +137,7 @@ int agent_begin(struct agent *g, struct err *e)
     if (k != OK)
         return k;
     boot_id_read(g->boot_id);
-    host_facts(&g->host);
-    k = credential_use(g->dir, &g->config, g->host.name, &g->credential, e);
-    if (k != OK || g->config.join_only)
-        return k;
-    g->launcher.program = g->config.shim;
+    g->launcher.program = g->config->shim;
     g->launcher.jobs = g->jobs_path;
     if (fstat(g->dir, &st) != 0)
         return err_sys(e, "cannot look at %s", g->path);
@@ -158,6 +156,7 @@ int agent_begin(struct agent *g, struct err *e)
         files.rlim_cur = files.rlim_max; /* one pidfd for each running job */
         setrlimit(RLIMIT_NOFILE, &files);
     }
+    host_facts(&g->host);
     node_user_find(&g->user);
     g->home = (struct attempt_home){g->jobs, g->jobs_path, &g->groups, g->boot_id};
     k = recover(g, e);
@@ -166,7 +165,7 @@ int agent_begin(struct agent *g, struct err *e)
     g->sample = mem_alloc(sizeof(*g->sample));
     g->frame = mem_alloc(FRAME_SIZE);
     claims_init(&g->claims, g->path);
-    g->gpus = gpu_source_open(g->config.gpu, e);
+    g->gpus = gpu_source_open(g->config->gpu, e);
     if (g->gpus == NULL)
         return e->kind;
     log_info("agent", "drover-agent " DROVER_VERSION " on %s: cgroups %s, %zu attempts found",
@@ -177,7 +176,6 @@ int agent_begin(struct agent *g, struct err *e)
 void agent_end(struct agent *g)
 {
     struct attempt *next;
-    dialer_drop(g->dialer);
     ws_client_close(g->ws);
     gpu_source_close(g->gpus);
     claims_fini(&g->claims);

@@ -49,10 +49,10 @@ static pid_t spawn(const struct agent *g, int order)
     sigset_t none, all;
     pid_t pid = -1;
     size_t n = 0;
-    while (g->config.argv[n] != NULL)
+    while (g->config->argv[n] != NULL)
         n++;
     AUTO(mem) char **argv = mem_alloc((n + 2) * sizeof(*argv));
-    memcpy(argv, g->config.argv, n * sizeof(*argv));
+    memcpy(argv, g->config->argv, n * sizeof(*argv));
     argv[n] = (char *)(uintptr_t) "--stream";
     sigemptyset(&none);
     sigfillset(&all);
@@ -71,27 +71,33 @@ static pid_t spawn(const struct agent *g, int order)
     return why == 0 ? pid : -1;
 }
 
+pid_t stream_spawn(struct agent *g, const struct buf *order)
+{
+    size_t at = 0;
+    while (at < ARRAY_LEN(g->streams) && g->streams[at] != 0)
+        at++;
+    if (at == ARRAY_LEN(g->streams)) {
+        log_warning("agent", "more than %d helpers at once are refused", STREAMS_MAX);
+        return -1;
+    }
+    AUTO(fd) int fd = order_file(order);
+    pid_t pid = fd >= 0 ? spawn(g, fd) : -1;
+    if (pid > 0)
+        g->streams[at] = pid;
+    return pid;
+}
+
 void stream_start(struct agent *g, const struct attempt *a, const struct message *m)
 {
     AUTO(buf) struct buf text = {0};
     struct json j = json_to(&text);
     const char *why = NULL;
-    size_t at = 0;
-    while (at < ARRAY_LEN(g->streams) && g->streams[at] != 0)
-        at++;
-    if (at == ARRAY_LEN(g->streams)) {
-        log_warning("agent", "more than %d streams at once are refused", STREAMS_MAX);
-        return; /* the server tells the person when nobody comes */
-    }
     if (a == NULL)
         why = "the job is not on its node any more";
     else if (a->state != ATTEMPT_RUNNING)
         why = attempt_live(a) ? "the job has no process on its node now" : "the job has just ended";
     write_order(g, why, m, &j);
-    AUTO(fd) int order = order_file(&text);
-    pid_t pid = order >= 0 ? spawn(g, order) : -1;
-    if (pid > 0)
-        g->streams[at] = pid;
+    stream_spawn(g, &text); /* when there is none, the server tells the person that nobody comes */
 }
 
 bool stream_ended(struct agent *g, pid_t pid)

@@ -10,6 +10,8 @@
 
 /* Starts the helper that a stream_open message asks for; a: NULL when there is no such attempt. */
 void stream_start(struct agent *g, const struct attempt *a, const struct message *m);
+/* Starts a helper with this order. -1: it cannot be started now. */
+pid_t stream_spawn(struct agent *g, const struct buf *order);
 /* A child of the agent has ended: true when it was a helper. */
 bool stream_ended(struct agent *g, pid_t pid);
 

@@ -13,6 +13,7 @@
 #include "agent/stream.h"
 
 #include "agent/enter.h"
+#include "agent/files.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "base/world.h"
@@ -476,6 +477,8 @@ static int read_order(struct helper *h, struct err *e)
     int rc = jv_parse(buf_str(&text), text.len, &h->order, NULL, e);
     if (rc != OK)
         return rc;
+    if (jv_get_text(h->order, "files") != NULL)
+        return OK;
     h->request = jv_get(h->order, "request");
     h->jobs = jv_get_text(h->order, "jobs");
     h->attempt = jv_get_int(h->order, "attempt", 0);
@@ -494,6 +497,8 @@ int stream_main(const struct agent_config *config)
     *h = (struct helper){.config = config, .master = -1, .child_fd = -1, .status = -1};
     signal(SIGPIPE, SIG_IGN);
     int rc = read_order(h, &e);
+    if (rc == OK && jv_get_text(h->order, "files") != NULL)
+        return files_helper(config, h->order);
     if (rc == OK) {
         snprintf(path, sizeof(path), "/v1/agent/streams/%s", jv_get_text(h->order, "stream"));
         rc = agent_dial(config, path, DUPLEX_PROTOCOL, &h->ws, &e);

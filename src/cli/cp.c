@@ -1,5 +1,6 @@
 /* drover cp: files and folders between here and a job. */
 #include "cli/stream.h"
+#include "cli/sync.h"
 
 #include "base/json.h"
 #include "base/world.h"
@@ -160,6 +161,14 @@ static int run(struct cli *c, const struct parsed *p)
     int rc = client_open(c->server, &client, &e);
     if (rc == OK)
         rc = stream_ask(c, client, job, ask_body(c, from, path), stream, &e);
+    if (rc == ERR_CONFLICT && from) { /* it does not run: what it left, if it has ended */
+        struct err other = {0};
+        rc = sync_results(c, client, job, path, x.path, &other);
+        if (rc == OK)
+            return EXIT_DONE;
+        if (strstr(e.text, "running") != NULL || rc != ERR_NOT_FOUND)
+            e = other;
+    }
     if (rc == OK)
         rc = session_open(client, stream, &s, &e);
     if (rc != OK)
@@ -178,11 +187,11 @@ static const char *const examples[] = {
 };
 const struct verb verb_cp = {
     .name = "cp",
-    .summary = "copy files and folders from or to a running job",
-    .about =
-        "Paths in the job count from its working folder. Folders are copied with all that is in "
-        "them, with modes and times. A copy that was cut goes on where it was when the same "
-        "command is given again.",
+    .summary = "copy files and folders from or to a job",
+    .about = "From a job that has ended come the results that submit --out has kept. Paths in the "
+             "job count from its working folder. Folders are copied with all that is in "
+             "them, with modes and times. A copy that was cut goes on where it was when the same "
+             "command is given again.",
     .arg = {"FROM TO", ARG_MANY, ARG_FILE},
     .examples = examples,
     .run = run,

@@ -351,6 +351,9 @@ int spec_write(const struct spec *s, struct buf *to, struct err *e)
     write_list(&j, "command", s->command, s->n_command);
     write_pairs(&j, "env", s->env);
     write_text(&j, "cwd", s->cwd);
+    write_text(&j, "code", s->code);
+    if (s->n_out > 0)
+        write_list(&j, "out", s->out, s->n_out);
     write_text(&j, "image", s->image);
     write_int(&j, "gpus", s->gpus);
     if (s->n_gpu_types > 0)

@@ -12,6 +12,9 @@ struct pair {
 enum { SPEC_ABSENT = -1, GPU_TYPES_MAX = 32 };
 struct spec {
     const char *name, *cwd, *image, *priority;
+    const char *code; /* tree of its folder */
+    const char **out; /* kept at its end */
+    size_t n_out;
     const char **command;
     size_t n_command;
     const char *gpu_types[GPU_TYPES_MAX];

@@ -4,6 +4,7 @@
  */
 #include "cli/context.h"
 #include "cli/spec.h"
+#include "cli/sync.h"
 
 #include "base/world.h"
 #include "cli/yaml.h"
@@ -14,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+enum { OUT_MAX = 100 };
 
 /* The whole file, or standard input for "-". */
 static int read_file(const char *path, struct buf *to, struct err *e)
@@ -54,8 +57,25 @@ static int settle_cwd(struct cli *c, const struct client *client, struct spec *s
     return OK;
 }
 
-static int build_spec(struct cli *c, const struct client *client, const struct parsed *p,
-                      struct buf *to, struct err *e)
+/* --sync and --out: the job gets a folder of its own. */
+static int add_files(struct cli *c, struct client *client, const struct parsed *p, struct spec *s,
+                     struct err *e)
+{
+    const char *dir = opt_text(p, "sync");
+    char id[TREE_ID_SIZE];
+    s->out = arena_alloc(&c->arena, OUT_MAX * sizeof(*s->out));
+    for (const struct given *g = NULL; (g = opt_next(p, "out", g)) != NULL && s->n_out < OUT_MAX;)
+        s->out[s->n_out++] = g->text;
+    if (dir == NULL)
+        return OK;
+    int k = sync_folder(c, client, dir, id, e);
+    if (k == OK)
+        s->code = arena_strdup(&c->arena, id);
+    return k;
+}
+
+static int build_spec(struct cli *c, struct client *client, const struct parsed *p, struct buf *to,
+                      struct err *e)
 {
     struct spec s;
     spec_init(&s);
@@ -70,6 +90,8 @@ static int build_spec(struct cli *c, const struct client *client, const struct p
     }
     int k = spec_from_options(&s, p, &c->arena, e);
     if (k == OK)
+        k = add_files(c, client, p, &s, e);
+    if (k == OK && s.code == NULL && s.n_out == 0)
         k = settle_cwd(c, client, &s, e);
     /* Who names a type wants one of it. */
     if (s.n_gpu_types > 0 && s.gpus == SPEC_ABSENT)
@@ -157,6 +179,9 @@ static const struct opt opts[] = {
     {"env", 'e', OPT_TEXT, "K=V", "variable for the job; K alone takes it along from here",
      .many = true},
     {"cwd", 0, OPT_TEXT, "DIR", "working directory; on the server's own host relative to here"},
+    {"sync", 0, OPT_TEXT, "DIR", "send this folder along: the job runs in a copy of it"},
+    {"out", 'o', OPT_TEXT, "PATH", "keep this of the job's folder at its end (also out/*.csv)",
+     .many = true},
     {"cpus", 0, OPT_INT, "N", "CPU threads (not given: 1 is counted without GPUs, none with)", 1,
      65536},
     {"memory", 'm', OPT_BYTES, "SIZE", "memory limit, such as 4G, where the node enforces it"},
@@ -174,6 +199,7 @@ static const char *const examples[] = {
     "drover submit --gpus 1 --follow -- python3 train.py --epochs 3",
     "drover submit --gpus 2 --gpu-type RTX4090,A6000 --time 2h -- ./run.sh",
     "drover submit job.yaml --env LR=0.01",
+    "drover submit --sync . --out checkpoints --gpus 1 -- python3 train.py",
     "drover submit --wait -- make test && echo passed",
     NULL,
 };

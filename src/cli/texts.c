@@ -237,45 +237,8 @@ const struct err_text cli_texts_zh[] = {
     {"No GPUs on %s: %s\n", "%s 上没有 GPU：%s\n"},
     {"it reports none", "节点没有上报 GPU"},
     {"These GPUs are simulated.\n", "这些 GPU 是模拟的。\n"},
-    {"No node has reported yet. Let a host join: drover agent token\n",
-     "还没有节点上报。让主机加入：drover agent token\n"},
-    {"Shown once. On the host: drover-agent --server %s --join %s\n",
-     "只显示这一次。在该主机上运行：drover-agent --server %s --join %s\n"},
-    {"No tokens. Make one: drover agent token\n", "没有令牌。生成：drover agent token\n"},
-    {"Take %s out of the fleet? Its agent ends. [y/N] ", "把 %s 移出集群？其代理将结束。[y/N] "},
-    {"%s is not of the fleet any more.\n", "%s 已移出集群。\n"},
-    {"Is the host of %s really off? Jobs that still run there would run twice. [y/N] ",
-     "%s 所在的主机确实已停机吗？仍在运行的任务会被重复运行。[y/N] "},
-    {"%s is declared lost; %" PRId64 " jobs ended.\n",
-     "%s 已宣告丢失；结束了 %" PRId64 " 个任务。\n"},
-    {"Nothing was changed.\n", "什么也没有改变。\n"},
-    {"no node %s; all nodes: drover nodes", "没有节点 %s；全部节点：drover nodes"},
-    {"unreachable", "无法联系"},
-    {"down", "停机"},
-    {"NODES", "节点"},
-    {"USED", "已用"},
-    {"SINCE", "持续"},
-    {"MADE BY", "创建者"},
-    {"make a token that lets another host join; it is shown once",
-     "生成让另一台主机加入的令牌，只显示一次"},
-    {"list the tokens that hosts may join with", "列出可供主机加入的令牌"},
-    {"end tokens to join with; nodes that joined with them stay",
-     "作废加入令牌；已加入的节点不受影响"},
-    {"take a node out of the fleet; its agent ends and cannot come back",
-     "把节点移出集群；其代理结束，不能再回来"},
-    {"declare that a node's host is gone: its jobs end and may run elsewhere",
-     "宣告节点的主机已丢失：其任务结束，可在别处重跑"},
-    {"For a host that will not come back, or that was switched off. A node that only does not "
-     "answer keeps its jobs: they may well be running, and what runs twice does harm.",
-     "用于不会再回来或已关机的主机。仅仅不应答的节点会保留其任务：它们很可能仍在运行，重复运行会造"
-     "成"
-     "损害。"},
-    {"list the agents: since when each answers or does not, and why",
-     "列出代理：各自从何时起应答或不应答，以及原因"},
-    {"only nodes of these names, such as gpu-*", "仅限这些名字的节点，例如 gpu-*"},
-    {"how many nodes may join with it (1)", "可供多少个节点加入（1）"},
-    {"how long it is good (1d)", "有效期（1d）"},
-    {"also when jobs run there: they end as lost", "即使有任务在运行：它们按丢失结束"},
+    {"No node has reported yet. The agent on each host: drover-agent\n",
+     "还没有节点上报。每台主机上的代理程序：drover-agent\n"},
     {"email: ", "邮箱："},
     {"password: ", "密码："},
     {"new password: ", "新密码："},
@@ -404,6 +367,50 @@ const struct err_text cli_texts_zh[] = {
     {"the job has just ended", "作业刚刚结束"},
     {"the copy was cut off by the other side", "复制被对方中断"},
     {"the server has been silent for too long", "服务器太久没有回应"},
+    {"streams do not go through https yet: name the server's http address or its socket",
+     "连接还不能走 https：请使用服务器的 http 地址或套接字"},
+
+    {"left out: %s (%s)\n", "未发送：%s（%s）\n"},
+    {"its path is too long", "路径太长"},
+    {"a link that leads outside", "指向外部的链接"},
+    {"neither a file nor a folder", "既不是文件也不是文件夹"},
+    {"code %.12s: %.1f MiB were sent\n", "代码 %.12s：发送了 %.1f MiB\n"},
+    {"%s left no results: %s", "%s 没有留下结果：%s"},
+    {"%s has ended and nothing was kept: submit with --out PATH to keep results",
+     "%s 已结束，没有保留任何内容：提交时用 --out 路径 保留结果"},
+    {"%s is not among the results of %s: drover cp %s: DIR gets them all",
+     "%s 不在 %s 的结果中：drover cp %s: 文件夹 可取得全部"},
+    {"too many files at once (at most %d): leave some out with .droverignore",
+     "文件太多（最多 %d）：请用 .droverignore 排除一些"},
+    {"run a command inside a running job", "在运行中的作业里执行命令"},
+    {"The command is a process of the job: its user, folders, environment, GPUs and limits, and it "
+     "ends with it. Input, output and errors are passed byte for byte, and the exit code is the "
+     "command's.",
+     "命令是作业的一个进程：同样的用户、文件夹、环境、GPU "
+     "和限制，并随作业结束。输入、输出和错误逐字节传递，退出码是命令自己的。"},
+    {"open a shell inside a running job", "在运行中的作业里打开 shell"},
+    {"$SHELL of the job, else bash, else sh, in the job's folder. exit or Ctrl-D ends the shell; "
+     "the job goes on.",
+     "作业的 $SHELL，否则 bash，否则 sh，位于作业的文件夹。exit 或 Ctrl-D 结束 shell；作业继续。"},
+    {"copy files and folders from or to a job", "与作业互相复制文件和文件夹"},
+    {"From a job that has ended come the results that submit --out has kept. Paths in the job "
+     "count from its working folder. Folders are copied with all that is in them, with modes and "
+     "times. A copy that was cut goes on where it was when the same command is given again.",
+     "已结束的作业给出 submit --out "
+     "保留的结果。作业中的路径从它的工作文件夹算起。文件夹连同其中一切、权限和时间一起复制。中断的"
+     "复制在再次执行同一命令时从断点继续。"},
+    {"reach a port of a running job from here", "从本机访问运行中作业的端口"},
+    {"Listens on 127.0.0.1 and connects to 127.0.0.1 in the job, through the server, so that "
+     "neither side needs an open port. LOCAL:PORT chooses another port here, :PORT any free one. "
+     "Goes on until Ctrl-C.",
+     "在本机 127.0.0.1 监听，经服务器连到作业中的 127.0.0.1，两边都不需要开放端口。LOCAL:PORT "
+     "选择本机的另一个端口，:PORT 任选空闲端口。按 Ctrl-C 结束。"},
+    {"send this folder along: the job runs in a copy of it",
+     "随作业发送这个文件夹：作业在它的副本中运行"},
+    {"keep this of the job's folder at its end (also out/*.csv)",
+     "结束时保留作业文件夹中的这些内容（也可 out/*.csv）"},
+    {"with a terminal, for programs that draw on it", "带终端，供全屏程序使用"},
+    {"give it no input (in a loop that reads its own)", "不给它输入（用于自己读输入的循环）"},
 
     /* job files */
     {"%s:%d: %s must be %s", "%s:%d：%s 必须是%s"},

@@ -42,10 +42,7 @@ const char *principal_text(const struct principal *p, char to[400])
         snprintf(to, 400, "anonymous");
         break;
     case VIA_AGENT:
-        if (p->node_id != 0)
-            snprintf(to, 400, "agent:n-%lld", (long long)p->node_id);
-        else
-            snprintf(to, 400, "agent");
+        snprintf(to, 400, "agent");
         break;
     default:
         if (p->user_id == 0)

@@ -46,8 +46,7 @@ enum end_reason {
     END_SUPERVISOR_LOST,
     END_START_FAILED,
     END_NODE_REBOOTED,
-    END_NODE_LOST, /* an administrator said that its node is gone */
-    END_PROVIDER,  /* a cloud provider reported the end */
+    END_PROVIDER, /* a cloud provider reported the end */
     END_REASONS
 };
 extern const char *const end_reason_names[];
@@ -165,6 +164,20 @@ int job_list(struct tx *tx, const struct job_filter *f, struct arena *a, struct 
              struct err *e);
 int job_count(struct tx *tx, const struct job_filter *f, int64_t *out, struct err *e);
 
+/* ---- code and results (files.c) ---- */
+
+struct job_files {
+    const char *code; /* tree that its folder begins with, of the owner's store; NULL: none */
+    struct texts out; /* globs below its folder that are kept at its end */
+    const char *result, *note; /* tree of what was kept; why there is none */
+};
+int job_files_of(const struct job *j, struct arena *a, struct job_files *out, struct err *e);
+/* For job_spec.extra. */
+const char *job_files_extra(const struct job_files *f, struct arena *a);
+int job_set_result(struct tx *tx, int64_t job, const char *tree, const char *note, struct err *e);
+/* ERR_NOT_FOUND: unknown, or closed. */
+int job_of_attempt(struct tx *tx, int64_t attempt, struct arena *a, struct job *out, struct err *e);
+
 /* ---- for executors: the scheduler, the link, providers ---- */
 
 enum job_event {
@@ -193,15 +206,6 @@ struct logs *jobs_logs(struct jobs *jobs);
 int job_last_attempt(struct tx *tx, int64_t job, int64_t *attempt, struct err *e);
 /* Wakes the scheduler; any thread. */
 void jobs_wake(struct jobs *jobs);
-
-/* ---- when a node is over (see fleet/join.h) ---- */
-
-/* The jobs (struct job) that run or may run on it. */
-int jobs_on_node(struct tx *tx, int64_t node, struct arena *a, struct list *out, struct err *e);
-/* Ends every attempt on it as lost; `retries` let a job run again elsewhere. detail: the reason
- * that people read. */
-int jobs_node_gone(struct tx *tx, int64_t node, const char *actor, const char *detail,
-                   int64_t *ended, struct err *e);
 
 /* Counts for /metrics and the overview; any thread, reads the store. */
 struct job_counts {

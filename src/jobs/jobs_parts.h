@@ -3,6 +3,7 @@
 #define JOBS_JOBS_PARTS_H
 
 #include "base/histogram.h"
+#include "base/json.h"
 #include "fleet/fleet.h"
 #include "jobs/jobs.h"
 
@@ -53,7 +54,7 @@ int job_event_emit(struct tx *tx, const struct job *j, const char *type, int fro
                    const char *actor, struct arena *a, struct err *e);
 /* What becomes of a job whose attempt has ended. *at is the attempt's row as it ended. */
 int job_attempt_ended(struct tx *tx, struct jobs *jobs, struct job *j, const struct attempt *at,
-                      const char *actor, struct arena *a, struct err *e);
+                      struct arena *a, struct err *e);
 /* A number that no store has ever given to another attempt: agents know attempts by it alone, and
  * one folder of an agent may meet more than one database. The time in µs, made to rise. */
 int64_t attempt_new_id(struct jobs *jobs);
@@ -62,6 +63,9 @@ int attempt_get(struct tx *tx, int64_t id, struct arena *a, struct attempt *out,
                 struct err *e);
 int attempt_live(struct tx *tx, int64_t job, struct arena *a, struct attempt *out, bool *found,
                  struct err *e);
+
+/* files.c: the members of a start message that say which files travel */
+void job_files_write(const struct job *j, struct json *to, struct arena *a);
 
 /* cloud.c */
 void jobs_follow_clouds(struct house *h, void *state); /* duty */

@@ -88,6 +88,7 @@ const char *start_message(const struct jobs *jobs, const struct job *j, const st
         json_ktext(&w, j->env.keys[i], j->env.values[i]);
     json_close(&w, '}');
     json_ktext(&w, "cwd", j->cwd);
+    job_files_write(j, &w, a);
     json_ktext(&w, "image", j->image);
     json_key(&w, "gpus");
     json_open(&w, '[');
@@ -165,8 +166,7 @@ static int take_picture(struct tx *tx, struct jobs *jobs, struct picture *p, str
                         struct err *e)
 {
     struct list nodes, gpus;
-    int rc = record_list(tx, &node_record, "WHERE state <> 'removed' ORDER BY id", NO_ARGS, a,
-                         &nodes, e);
+    int rc = record_list(tx, &node_record, "ORDER BY id", NO_ARGS, a, &nodes, e);
     if (rc == OK)
         rc = record_list(tx, &gpu_record, "WHERE present = 1 ORDER BY node_id, idx", NO_ARGS, a,
                          &gpus, e);

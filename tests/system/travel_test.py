@@ -276,6 +276,92 @@ def copy_cases(server, long):
         check(done.returncode != 0 and b"nowhere" in done.stderr, done.stderr)
 
 
+def sync_cases(server):
+    code = os.path.join(server.home, "code")
+    os.makedirs(os.path.join(code, "pkg/data"))
+    for i in range(2000):
+        with open(os.path.join(code, f"pkg/m{i}.py"), "w") as f:
+            f.write(f"x = {i}\n")
+    with open(os.path.join(code, "big"), "wb") as f:
+        f.write(os.urandom(6 << 20))
+    with open(os.path.join(code, "run.sh"), "w") as f:
+        f.write("#!/bin/sh\nfind . | sort; mkdir -p out/sub; cp big out/sub; echo 1 > out/a.csv; echo n > no.txt; exit 3\n")
+    os.chmod(os.path.join(code, "run.sh"), 0o755)
+    os.symlink("../run.sh", os.path.join(code, "pkg/link"))
+    os.symlink("/etc/passwd", os.path.join(code, "outside"))
+    with open(os.path.join(code, ".gitignore"), "w") as f:
+        f.write("*.log\n/pkg/data/\n!keep.log\n")
+    for name in ("a.log", "keep.log", "pkg/data/x"):
+        open(os.path.join(code, name), "w").close()
+
+    def submit(*words):
+        return drover(server, "submit", "--sync", code, *words)
+    with case("code travels to the job, results come back, also when it failed and its folder is gone"):
+        done = submit("--out", "out", "--out", "*.none", "--wait", "--", "./run.sh")
+        check(done.returncode == 3, done.stderr)
+        check(b"outside" in done.stderr and b"leads outside" in done.stderr, done.stderr)
+        name = done.stderr.decode().split("job ")[1].split()[0]
+        listed = drover(server, "logs", name).stdout.decode().splitlines()
+        check("./pkg/m1999.py" in listed and "./keep.log" in listed and "./pkg/link" in listed, len(listed))
+        check(not {"./a.log", "./pkg/data", "./outside"} & set(listed), listed[:20])
+        until(lambda: not os.listdir(os.path.join(server.data, "agent/work")), 20)
+        done = drover(server, "cp", f"{name}:", "results")
+        check(done.returncode == 0, done.stderr)
+        results = os.path.join(server.home, "results")
+        check(sorted(tree(results)) == ["out", "out/a.csv", "out/sub", "out/sub/big"], tree(results))
+        check(read(results + "/out/sub/big") == read(code + "/big"))
+        check(drover(server, "cp", f"{name}:out/a.csv", "one.csv").returncode == 0)
+        check(read(os.path.join(server.home, "one.csv")) == b"1\n")
+        done = drover(server, "cp", f"{name}:no.txt", ".")
+        check(done.returncode == 1 and b"not among the results" in done.stderr, done.stderr)
+    with case("a second sync sends nothing; a changed file is all that a third one sends"):
+        done = submit("--wait", "--", "true")
+        check(b": 0.0 MiB were sent" in done.stderr, done.stderr)
+        with open(os.path.join(code, "big"), "r+b") as f:
+            f.seek(3 << 20)
+            f.write(os.urandom(100))
+        done = submit("--wait", "--", "true")
+        check(b": 1.0 MiB were sent" in done.stderr, done.stderr)
+    with case("an upload goes on after kill -9 of the server"):
+        with open(os.path.join(code, "big"), "wb") as f:
+            f.write(os.urandom(64 << 20))
+        before = stored(server)
+        p = subprocess.Popen([DROVER, "submit", "--sync", code, "--", "true"], env=environment(server),
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(lambda: stored(server) > before + (6 << 20), 20, every=0.002, what="a part of the upload")
+        server.kill()
+        p.wait(30)
+        had = stored(server) - before
+        server.start()
+        done = until(lambda: [d for d in [submit("--wait", "--", "true")] if d.returncode == 0], 40)[0]
+        sent = float(done.stderr.decode().split("code ")[1].split(": ")[1].split()[0])
+        check(sent <= 64 - had / (1 << 20) + 2, sent, had)
+    with case("a tree of somebody else, or one that was never sent, cannot be named"):
+        ids = os.listdir(os.path.join(server.data, "blobs/0/trees"))
+        token = server.sign_in("eve@example.com", "correct-horse-battery")
+        answer = server.post("/v1/jobs", {"command": ["true"], "code": ids[0]}, token=token)
+        check(answer.status == 422 and "code" in answer.text, answer)
+        check(server.local("POST", "/v1/jobs", {"command": ["true"], "code": "0" * 64}).status == 422)
+        for out in ("/etc", "../x", ""):
+            check(server.local("POST", "/v1/jobs", {"command": ["true"], "out": [out]}).status == 422, out)
+    with case("a job that leaves nothing says so"):
+        done = submit("--out", "nothing", "--wait", "--", "true")
+        name = done.stderr.decode().split("job ")[1].split()[0]
+        done = drover(server, "cp", f"{name}:", "none")
+        check(done.returncode == 1 and b"left nothing at the paths" in done.stderr, done.stderr)
+
+
+def stored(server):
+    total = 0
+    for top, _, files in os.walk(os.path.join(server.data, "blobs")):
+        for name in files:
+            try:
+                total += os.path.getsize(os.path.join(top, name))
+            except OSError:
+                pass
+    return total
+
+
 def rights_cases(server, long):
     with case("only the owner and administrators get a stream; the audit and the events say who did what"):
         server.new_user("eve@example.com", "correct-horse-battery")
@@ -322,6 +408,8 @@ def main():
         copy_cases(server, long)
         rights_cases(server, long)
         fault_cases(server, long)
+        server.local("POST", f"/v1/jobs/{long}/cancel", {"grace_s": 0})
+        sync_cases(server)
     finish()
 
 

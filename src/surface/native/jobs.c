@@ -5,6 +5,7 @@
  * thread and ends by the job's end, its time, or the server's stop. */
 #include "surface/native/jobs.h"
 
+#include "surface/native/files.h"
 #include "surface/native/views.h"
 #include "surface/surface.h"
 
@@ -18,6 +19,8 @@
 
 struct spec_in {
     struct job_spec spec;
+    const char *code;
+    struct texts out;
     const char *priority;
 };
 #define SPEC(wire, m, T, ...) FIELD(struct spec_in, wire, m, T, __VA_ARGS__)
@@ -28,6 +31,10 @@ LOCAL_VIEW(spec_view, struct spec_in, "JobSpec", NULL, 0,
                 .doc = "program and arguments; no shell"),
            SPEC("env", spec.env, T_TEXTMAP, .doc = "added to the job's environment"),
            SPEC("cwd", spec.cwd, T_TEXT, .flags = F_NULL, .max = 4096, .doc = "working directory"),
+           SPEC("code", code, T_TEXT, .flags = F_NULL, .max = 64,
+                .doc = "tree that its working folder begins with"),
+           SPEC("out", out, T_TEXTS, .max = 100,
+                .doc = "what is kept of its working folder at its end: paths or globs"),
            SPEC("image", spec.image, T_TEXT, .flags = F_NULL, .max = 500,
                 .doc = "container image, at providers that run images"),
            SPEC("gpus", spec.gpus, T_INT, .min = 0, .max = 1024, .def = "0"),
@@ -154,12 +161,35 @@ static int check_spec(struct request *q, struct spec_in *in, struct err *e)
     return OK;
 }
 
+static int check_files(struct request *q, struct spec_in *in, struct err *e)
+{
+    struct job_files f = {.code = in->code, .out = in->out};
+    if (f.code == NULL && f.out.n == 0)
+        return OK;
+    if (in->spec.cwd != NULL)
+        return request_invalid(q, e, "cwd", "value_error",
+                               "With code or out the job has a folder of its own: leave cwd out");
+    /* A look at the store's names, no more: it may stand inside the transaction. */
+    if (f.code != NULL && !files_tree_there(q->house, q->who.user_id, f.code))
+        return request_invalid(q, e, "code", "value_error", "There is no such tree: send it again");
+    for (size_t i = 0; i < f.out.n; i++) {
+        const char *s = f.out.items[i];
+        if (*s == '\0' || *s == '/' || strcmp(s, "..") == 0 || strstr(s, "../") != NULL)
+            return request_invalid(q, e, "out", "value_error",
+                                   "A result lies below the job's folder: out/*.csv");
+    }
+    in->spec.extra = job_files_extra(&f, q->arena);
+    return OK;
+}
+
 static int job_create(struct request *q, struct tx *tx, struct err *e)
 {
     struct spec_in *in = q->body;
     struct job j;
     char id[ID_TEXT_SIZE];
     int rc = check_spec(q, in, e);
+    if (rc == OK)
+        rc = check_files(q, in, e);
     if (rc != OK)
         return rc;
     if ((rc = job_submit(tx, &in->spec, &q->who, q->arena, &j, e)) != OK) {

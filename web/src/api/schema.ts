@@ -3,21 +3,6 @@ export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        AgentJoinInput: {
-            token: string;
-            /** @description of the node */
-            name: string;
-            /** @description SHA-256 of the credential that the agent made, in hexadecimal */
-            credential_hash: string;
-        };
-        AgentJoined: {
-            /** @description node id */
-            node: string;
-            /** @description host name */
-            name: string;
-            /** @description of the server */
-            version: string;
-        };
         CredentialsInput: {
             email: string;
             password: string;
@@ -168,7 +153,7 @@ export interface components {
              * @description how it ended
              * @enum {string|null}
              */
-            end_reason: "exited" | "signalled" | "out_of_memory" | "timed_out" | "cancelled" | "supervisor_lost" | "start_failed" | "node_rebooted" | "node_lost" | "provider" | null;
+            end_reason: "exited" | "signalled" | "out_of_memory" | "timed_out" | "cancelled" | "supervisor_lost" | "start_failed" | "node_rebooted" | "provider" | null;
             /** Format: date-time */
             created_at: string;
             /** Format: date-time */
@@ -197,6 +182,16 @@ export interface components {
             /** @description seconds between SIGTERM and SIGKILL; the job's own when left out */
             grace_s?: number | null;
         };
+        JobFiles: {
+            /** @description tree that its folder began with */
+            code: string | null;
+            /** @description what is kept at its end */
+            out: string[];
+            /** @description tree of what was kept */
+            result: string | null;
+            /** @description why nothing was kept */
+            note: string | null;
+        };
         JobList: {
             items: components["schemas"]["Job"][];
             /** @description for the query's cursor; null: that was all */
@@ -213,6 +208,10 @@ export interface components {
             };
             /** @description working directory */
             cwd?: string | null;
+            /** @description tree that its working folder begins with */
+            code?: string | null;
+            /** @description what is kept of its working folder at its end: paths or globs */
+            out?: string[];
             /** @description container image, at providers that run images */
             image?: string | null;
             /** @default 0 */
@@ -237,61 +236,6 @@ export interface components {
             labels?: {
                 [key: string]: string;
             };
-        };
-        JoinToken: {
-            /** @description the token */
-            id: string;
-            /** @description names of nodes that may join with it, such as gpu-*; null: any */
-            name: string | null;
-            /** @description its first characters */
-            prefix: string;
-            /** @description how many nodes may join with it */
-            uses: number;
-            /** @description how many have */
-            used: number;
-            made_by: string;
-            /** Format: date-time */
-            created_at: string;
-            /** Format: date-time */
-            expires_at: string;
-        };
-        JoinTokenList: {
-            items: components["schemas"]["JoinToken"][];
-            /** @description for the query's cursor; null: that was all */
-            next_cursor: string | null;
-        };
-        JoinTokenMade: {
-            /** @description the token */
-            id: string;
-            /** @description names of nodes that may join with it, such as gpu-*; null: any */
-            name: string | null;
-            /** @description its first characters */
-            prefix: string;
-            /** @description how many nodes may join with it */
-            uses: number;
-            /** @description how many have */
-            used: number;
-            made_by: string;
-            /** Format: date-time */
-            created_at: string;
-            /** Format: date-time */
-            expires_at: string;
-            /** @description shown once */
-            token: string;
-        };
-        JoinTokenMakeInput: {
-            /** @description names of nodes that may join with it, such as gpu-*; any when left out */
-            name?: string | null;
-            /**
-             * @description how many nodes may join with it
-             * @default 1
-             */
-            uses?: number;
-            /**
-             * @description how long it is good, s
-             * @default 86400
-             */
-            expires_s?: number;
         };
         Line: {
             /** @description line number from 1 in its try */
@@ -332,18 +276,7 @@ export interface components {
             /** @description host name */
             name: string;
             /** @enum {string} */
-            state: "unreachable" | "online" | "down" | "removed";
-            /** @description one sentence: why it is in this state */
-            state_reason: string | null;
-            /** Format: date-time */
-            state_since: string | null;
-            /** @description the server's own host */
-            is_local: boolean;
-            /**
-             * Format: date-time
-             * @description when its agent joined; null: the server's own host
-             */
-            joined_at: string | null;
+            state: "offline" | "online";
             agent_version: string | null;
             /** Format: date-time */
             last_seen: string | null;
@@ -366,17 +299,6 @@ export interface components {
             items: components["schemas"]["Node"][];
             /** @description for the query's cursor; null: that was all */
             next_cursor: string | null;
-        };
-        NodeLostDone: {
-            node: string;
-            ended_jobs: number;
-        };
-        NodeLostInput: {
-            /**
-             * @description its jobs end as lost; without it the answer says which
-             * @default false
-             */
-            confirm?: boolean;
         };
         Overview: {
             version: string;
