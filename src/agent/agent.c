@@ -398,6 +398,9 @@ static void handle(struct agent *g, const struct epoll_event *ev)
     case ON_LINK:
         link_read(g);
         break;
+    case ON_DIALED:
+        link_dialed(g);
+        break;
     case ON_LAUNCHER:
         on_launcher(g);
         break;
@@ -426,6 +429,8 @@ static void run(struct agent *g)
         int n = epoll_wait(g->epoll, ev, EVENTS, wait_ms(g, more));
         for (int i = 0; i < n; i++)
             handle(g, &ev[i]);
+        if (link_pending(g))
+            link_read(g);
         int64_t now = mono_us();
         link_step(g, now);
         accept_new(g, now);
@@ -434,18 +439,20 @@ static void run(struct agent *g)
         look(g, now);
         tell_gpus(g);
         link_reports(g);
-        more = link_ship(g);
+        more = link_ship(g) || link_pending(g);
         link_sample(g, now);
         forget(g);
-        if ((g->bye && g->config->local && agent_idle(g)) ||
-            (g->config->once_idle_exit && g->had_any && g->n == 0))
+        if (g->removed && agent_idle(g))
+            g->ending = true;
+        if ((g->bye && g->config.local && agent_idle(g)) ||
+            (g->config.once_idle_exit && g->had_any && g->n == 0))
             g->ending = true;
     }
 }
 
 int agent_run(const struct agent_config *config, struct err *e)
 {
-    struct agent g = {.config = config,
+    struct agent g = {.config = *config,
                       .dir = -1,
                       .jobs = -1,
                       .lock = -1,
@@ -454,10 +461,13 @@ int agent_run(const struct agent_config *config, struct err *e)
                       .signals = -1,
                       .launcher = {.fd = -1},
                       .backoff_ms = 200,
-                      .sample_us = US_PER_S};
+                      .sample_us = US_PER_S,
+                      .silent_us = SILENT_MS * US_PER_MS};
     int k = agent_begin(&g, e);
-    if (k == OK)
+    if (k == OK && !config->join_only)
         run(&g);
+    if (k == OK && g.removed)
+        k = err_set(e, ERR_UNAUTHENTICATED, "this node was removed from the fleet");
     agent_end(&g);
     return k;
 }

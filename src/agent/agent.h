@@ -7,15 +7,17 @@
 #define AGENT_AGENT_H
 
 #include "base/err.h"
+#include "io/dial.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct agent_config {
-    const char *server_unix; /* path of the server's socket, or NULL */
-    const char *server_host; /* otherwise this host and port */
-    uint16_t server_port;
-    const char *token;   /* bearer credential; NULL: none */
+    struct dial_to to;   /* the server; no address: the one of the kept credential */
+    const char *server;  /* its address as it was given; NULL: not given */
+    const char *token;   /* bearer credential; NULL: the kept one, or none by a unix socket */
+    const char *join;    /* token to join with; NULL: not now */
+    bool join_only;      /* ends when it has joined */
     const char *data;    /* folder; agent/ is made in it */
     const char *gpu;     /* gpu_source_open() spec */
     const char *name;    /* of the node; NULL: the host's name */
@@ -24,7 +26,8 @@ struct agent_config {
     bool local;          /* belongs to a server on this host: ends with it when it is idle */
     bool once_idle_exit; /* ends when all attempts it had are forgotten (tests) */
 };
-/* Returns OK when it was asked to end; ERR_CONFLICT when another agent has the folder. */
+/* Returns OK when it was asked to end; ERR_CONFLICT when another agent has the folder;
+ * ERR_UNAUTHENTICATED when it has no credential, or the node was removed from the fleet. */
 int agent_run(const struct agent_config *config, struct err *e);
 
 #endif

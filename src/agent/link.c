@@ -28,19 +28,25 @@ enum {
     FLIGHT_BYTES = 8 << 20,         /* of all logs on their way: protects the server's inbox */
     FLIGHT_US = 1000000,            /* what is on its way longer than that has arrived */
     TURN_BYTES = 1 << 20,           /* of all logs before others get the loop */
-    SILENT_US = 45 * 1000000,
     VERDICT_US = 2 * 1000000,
     VERDICT_LOOK_US = 20 * 1000,
-    PING_US = 15 * 1000000
+    REFUSED_WAIT_S = 60,
+    REMOVED_GRACE_US = 10 * 1000000,
+    SAY_CUT_US = 5 * 1000000
 };
+#define SAY_AGAIN_US (INT64_C(600) * US_PER_S)
 _Static_assert(FRAME_BYTES >= 65536 + 16, "a frame takes the longest record");
 
-/* The next try comes after the present back-off, give or take half of it, so that many agents do
- * not come back to a server in one moment. */
+/* Give or take half of it, so that many agents do not come back to a server in one moment. */
+static int64_t jitter(int64_t us)
+{
+    return us / 2 + (int64_t)random_below((uint64_t)us);
+}
+
 static void later(struct agent *g)
 {
-    int most = g->config->local ? BACKOFF_LOCAL_MS : BACKOFF_MOST_MS, ms = g->backoff_ms;
-    g->connect_at = mono_us() + (int64_t)(ms / 2 + (int)random_below((uint64_t)ms)) * 1000;
+    int most = g->config.local ? BACKOFF_LOCAL_MS : BACKOFF_MOST_MS, ms = g->backoff_ms;
+    g->connect_at = mono_us() + jitter(ms * US_PER_MS);
     g->backoff_ms = ms * 2 < most ? ms * 2 : most;
 }
 
@@ -54,6 +60,8 @@ void link_down(struct agent *g)
     }
     ws_client_close(g->ws);
     g->ws = NULL;
+    if (g->welcome)
+        g->cut_us = now_us();
     g->welcome = g->broken = false;
     later(g);
     for (struct attempt *a = g->first; a != NULL; a = a->next)
@@ -79,7 +87,7 @@ static void say_hello(struct agent *g)
     AUTO(buf) struct buf text = {0};
     struct json j = json_to(&text);
     gpu_sample(g->gpus, g->sample);
-    struct hello h = {.name = g->config->name != NULL ? g->config->name : g->host.name,
+    struct hello h = {.name = g->config.name != NULL ? g->config.name : g->host.name,
                       .boot_id = g->boot_id,
                       .gpu_note = g->sample->note[0] != '\0' ? g->sample->note : NULL,
                       .host = &g->host,
@@ -113,15 +121,54 @@ static void say_hello(struct agent *g)
 int agent_dial(const struct agent_config *c, const char *path, const char *protocol,
                struct ws_client **out, struct err *e)
 {
-    struct ws_client_config w = {.host = c->server_host,
-                                 .port = c->server_port,
-                                 .unix_path = c->server_unix,
+    struct ws_client_config w = {.to = &c->to,
                                  .path = path,
                                  .bearer = c->token,
                                  .protocol = protocol,
                                  .timeout_ms = CONNECT_TIMEOUT_MS,
                                  .message_max = MESSAGE_MAX};
     return ws_client_connect(&w, out, e);
+}
+
+/* Whether why there is no link is to be logged: the first time that it is more than a moment, and
+ * then now and again. */
+static bool worth_saying(struct agent *g, bool at_once)
+{
+    int64_t now = mono_us();
+    if (!(at_once || ++g->refused >= 3) || (g->said_at != 0 && now - g->said_at < SAY_AGAIN_US))
+        return false;
+    g->said_at = now;
+    return true;
+}
+
+/* The server does not want this agent as it is: nothing changes soon, so it is asked slowly. */
+static void not_wanted(struct agent *g, const struct err *e)
+{
+    if (strcmp(e->code, "AGENT_REMOVED") == 0 && !g->removed) {
+        log_error("agent", "%s: its jobs are ended, then this agent ends", e->text);
+        g->removed = true;
+        credential_forget(g->dir);
+        for (struct attempt *a = g->first; a != NULL; a = a->next)
+            if (attempt_live(a))
+                attempt_stop(&g->home, a, STOP_CANCELLED, REMOVED_GRACE_US);
+    } else if (worth_saying(g, true)) {
+        log_error("agent", "the server refuses this agent: %s. Jobs go on; asking again every %d s",
+                  e->text, REFUSED_WAIT_S);
+    }
+    g->connect_at = mono_us() + jitter(REFUSED_WAIT_S * US_PER_S);
+}
+
+static void no_link(struct agent *g, const struct err *e)
+{
+    if (e->kind == ERR_UNAUTHENTICATED || e->kind == ERR_FORBIDDEN) {
+        not_wanted(g, e);
+        return;
+    }
+    if (worth_saying(g, false))
+        log_info("agent", "no server yet: %s", e->text);
+    later(g);
+    if (e->retry_after_s > 0) /* it is there and has too much to do */
+        g->connect_at = mono_us() + jitter(e->retry_after_s * US_PER_S);
 }
 
 static void connect_now(struct agent *g)
@@ -134,16 +181,33 @@ static void connect_now(struct agent *g)
         g->ending = true;
         return;
     }
-    if (agent_dial(g->config, "/v1/agent/link", "drover-agent.1", &g->ws, &e) != OK) {
-        g->ws = NULL;
-        if (++g->refused == 3) /* once, not at every try */
-            log_info("agent", "no server yet: %s", e.text);
-        later(g);
+    if (dialer_start(&g->config, "/v1/agent/link", "drover-agent.1", &g->dialer, &e) != OK) {
+        g->dialer = NULL;
+        no_link(g, &e);
         return;
     }
+    agent_watch_fd(g, dialer_fd(g->dialer), ON_DIALED, 0);
+}
+
+void link_dialed(struct agent *g)
+{
+    struct err e = {0};
+    struct dialer *d = TAKE(g->dialer);
+    if (d == NULL)
+        return;
+    epoll_ctl(g->epoll, EPOLL_CTL_DEL, dialer_fd(d), NULL);
+    if (dialer_take(d, &g->ws, &e) != OK) {
+        g->ws = NULL;
+        no_link(g, &e);
+        return;
+    }
+    if (g->cut_us != 0 && now_us() - g->cut_us > SAY_CUT_US)
+        log_info("agent", "connected again after %lld s",
+                 (long long)((now_us() - g->cut_us) / US_PER_S));
     g->refused = 0;
+    g->said_at = 0;
     g->heard_at = mono_us();
-    g->ping_at = g->heard_at + PING_US;
+    g->ping_at = g->heard_at + g->silent_us / 4;
     agent_watch_fd(g, ws_client_fd(g->ws), ON_LINK, 0);
     say_hello(g);
 }
@@ -163,16 +227,17 @@ static bool gpus_known(struct agent *g, int64_t now)
 void link_step(struct agent *g, int64_t now)
 {
     struct err e;
-    if (g->ws == NULL && now >= g->connect_at && gpus_known(g, now))
+    if (g->ws == NULL && g->dialer == NULL && !g->removed && now >= g->connect_at &&
+        gpus_known(g, now))
         connect_now(g);
     if (g->ws == NULL)
         return;
-    if (now - g->heard_at > SILENT_US) {
+    if (now - g->heard_at > g->silent_us) {
         log_warning("agent", "the server has been silent for %d s: connecting again",
-                    SILENT_US / 1000000);
+                    (int)(g->silent_us / US_PER_S));
         link_down(g);
     } else if (now >= g->ping_at) {
-        g->ping_at = now + PING_US;
+        g->ping_at = now + g->silent_us / 4;
         if (ws_client_ping(g->ws, &e) != OK)
             link_down(g);
     }
@@ -180,8 +245,8 @@ void link_step(struct agent *g, int64_t now)
 
 int64_t link_next(const struct agent *g)
 {
-    if (g->ws == NULL)
-        return g->connect_at;
+    if (g->ws == NULL) /* a dialer says by itself when it is done */
+        return g->dialer != NULL || g->removed ? INT64_MAX : g->connect_at;
     return g->welcome && g->sample_at < g->ping_at ? g->sample_at : g->ping_at;
 }
 
@@ -256,8 +321,11 @@ static void on_message(void *ctx, const char *data, size_t n, bool binary)
     case MESSAGE_WELCOME:
         g->welcome = true;
         g->bye = false;
+        g->cut_us = 0;
         g->backoff_ms = BACKOFF_LEAST_MS;
         g->sample_us = m.sample_ms * 1000;
+        g->silent_us = m.silent_ms * 1000;
+        g->ping_at = mono_us() + g->silent_us / 4;
         g->sample_at = mono_us();
         gpu_source_interval(g->gpus, (int)m.sample_ms);
         break;
@@ -297,6 +365,11 @@ static void on_message(void *ctx, const char *data, size_t n, bool binary)
     case MESSAGE_STREAM_OPEN:
         stream_start(g, a, &m);
         break;
+    case MESSAGE_REFUSED:
+        link_down(g);
+        not_wanted(g, &m.refusal);
+        g->refusal = true;
+        break;
     case MESSAGE_KINDS:
         break;
     }
@@ -316,6 +389,14 @@ void link_read(struct agent *g)
         log_info("agent", "the link is down: %s", e.text);
     if (k != OK || g->broken)
         link_down(g);
+    if (g->refusal) /* link_down() thought that it was worth trying again soon */
+        g->connect_at = mono_us() + jitter(REFUSED_WAIT_S * US_PER_S);
+    g->refusal = false;
+}
+
+bool link_pending(const struct agent *g)
+{
+    return g->ws != NULL && ws_client_pending(g->ws);
 }
 
 /* ---- what the agent says ---- */

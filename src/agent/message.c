@@ -19,11 +19,12 @@
 #define LOG_MAX_BYTES   (INT64_C(1) << 44)
 #define LOG_LEAST_BYTES 4096
 enum { SAMPLE_LEAST_MS = 50, SAMPLE_MOST_MS = 3600 * 1000 };
+enum { SILENT_LEAST_MS = 1000, SILENT_MOST_MS = 3600 * 1000 };
 
 /* ---- reading ---- */
 
-static const char *const kinds[] = {"welcome", "start",  "stop", "log_from",
-                                    "log_ack", "forget", "bye",  "stream_open"};
+static const char *const kinds[] = {"welcome", "start", "stop",        "log_from", "log_ack",
+                                    "forget",  "bye",   "stream_open", "refused"};
 _Static_assert(ARRAY_LEN(kinds) == MESSAGE_KINDS, "a name for each");
 
 /* A whole number in range; absent or null gives `otherwise`. */
@@ -62,6 +63,8 @@ static int read_members(struct message *m, struct err *e)
         k = whole(o, "node", 0, INT64_MAX, 0, &m->node, e);
         if (k == OK)
             k = whole(o, "sample_ms", SAMPLE_LEAST_MS, SAMPLE_MOST_MS, 1000, &m->sample_ms, e);
+        if (k == OK)
+            k = whole(o, "silent_ms", SILENT_LEAST_MS, SILENT_MOST_MS, SILENT_MS, &m->silent_ms, e);
         return k;
     case MESSAGE_START:
         m->attempt = jv_get(o, "attempt");
@@ -70,6 +73,11 @@ static int read_members(struct message *m, struct err *e)
         o = m->attempt;
         break;
     case MESSAGE_BYE:
+        return OK;
+    case MESSAGE_REFUSED:
+        err_code(&m->refusal, ERR_FORBIDDEN,
+                 jv_get_text(o, "code") != NULL ? jv_get_text(o, "code") : "", "%.400s",
+                 jv_get_text(o, "text") != NULL ? jv_get_text(o, "text") : "no reason");
         return OK;
     case MESSAGE_STOP:
         k = whole(o, "grace_us", 0, TIME_MAX_US, 0, &m->grace_us, e);
@@ -338,7 +346,7 @@ void hello_write(const struct hello *h, struct json *to)
     json_open(to, '{');
     json_ktext(to, "type", "hello");
     json_ktext(to, "version", DROVER_VERSION);
-    json_kint(to, "link", 1);
+    json_kint(to, "link", LINK_REVISION);
     json_key(to, "node");
     json_open(to, '{');
     json_ktext(to, "name", h->name);

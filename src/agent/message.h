@@ -19,15 +19,17 @@ enum message_kind {
     MESSAGE_FORGET,
     MESSAGE_BYE,
     MESSAGE_STREAM_OPEN,
+    MESSAGE_REFUSED,
     MESSAGE_KINDS
 };
 struct message {
     enum message_kind kind;
     int64_t id; /* of the attempt */
-    int64_t node, sample_ms;
+    int64_t node, sample_ms, silent_ms;
     uint64_t offset;
     int64_t grace_us;
     enum stop_why why;
+    struct err refusal;       /* of MESSAGE_REFUSED */
     const struct jv *attempt; /* of MESSAGE_START: for start_read; lives as long as root */
     const char *stream;       /* of MESSAGE_STREAM_OPEN, and its request */
     const struct jv *request;
@@ -46,6 +48,8 @@ void node_user_find(struct node_user *u);
 int start_read(const struct jv *attempt, const struct groups *groups, const struct node_user *user,
                struct attempt *a, struct buf *spec, struct err *e);
 
+enum { SILENT_MS = 45 * 1000 }; /* where the server does not say */
+enum { LINK_REVISION = 2 };     /* of the protocol; a server takes its neighbours */
 struct hello {
     const char *name, *boot_id, *gpu_note;
     const struct host_facts *host;

@@ -7,7 +7,9 @@
 #include "agent/claims.h"
 #include "agent/gpu_use.h"
 #include "agent/groups.h"
+#include "agent/dialer.h"
 #include "agent/host.h"
+#include "agent/join.h"
 #include "agent/journal.h"
 #include "agent/launch.h"
 #include "agent/message.h"
@@ -16,8 +18,9 @@
 enum { STREAMS_MAX = 256 }; /* helpers at once: protects the host's process table */
 
 struct agent {
-    const struct agent_config *config;
-    char *path, *jobs_path; /* DATA/agent, DATA/agent/jobs, absolute */
+    struct agent_config config;
+    struct credential credential; /* of a server on another host */
+    char *path, *jobs_path;       /* DATA/agent, DATA/agent/jobs, absolute */
     int dir, jobs, lock;
     char boot_id[BOOT_ID_SIZE];
     struct attempt_home home;
@@ -48,6 +51,7 @@ struct agent {
     pid_t streams[STREAMS_MAX]; /* helpers that run; 0: free */
 
     /* link */
+    struct dialer *dialer; /* a try to connect that is under way */
     struct ws_client *ws;
     bool welcome;         /* this connection is the server's choice */
     bool reading, broken; /* inside its callback; to be closed when that returns */
@@ -56,9 +60,14 @@ struct agent {
     bool gpus_known;  /* the GPU source has come to a first verdict */
     int64_t begun_at; /* mono */
     int refused;      /* tries in a row that found no server */
+    int64_t said_at;  /* mono: why there is no link was told; 0: not since the last one */
+    int64_t cut_us;   /* wall clock: the last link ended; 0: there was none or there is one */
+    bool refusal;     /* the server said on the link that it does not want this agent */
+    bool removed;     /* the node is not of the fleet any more: jobs end, then the agent does */
     int64_t connect_at, heard_at, ping_at, sample_at; /* mono */
     int64_t sample_us;                                /* between samples */
-    struct attempt *ship_next;                        /* whose turn it is to send its log */
+    int64_t silent_us;         /* no sign of life for so long: the link is dead */
+    struct attempt *ship_next; /* whose turn it is to send its log */
     uint8_t *frame;
     size_t flight; /* log bytes sent and not acknowledged since flight_at */
     int64_t flight_at;
@@ -72,12 +81,14 @@ int agent_start_launcher(struct agent *g, struct err *e);
 bool agent_idle(const struct agent *g);               /* no live attempt */
 void agent_watch(struct agent *g, struct attempt *a); /* its folder */
 void agent_watch_fd(struct agent *g, int fd, int what, int64_t id);
-enum { ON_LINK = 1, ON_LAUNCHER, ON_INOTIFY, ON_SIGNAL, ON_SHIM };
+enum { ON_LINK = 1, ON_LAUNCHER, ON_INOTIFY, ON_SIGNAL, ON_SHIM, ON_DIALED };
 
 int agent_dial(const struct agent_config *c, const char *path, const char *protocol,
                struct ws_client **out, struct err *e);
 void link_step(struct agent *g, int64_t now); /* connects, pings, finds silence */
+void link_dialed(struct agent *g);
 void link_read(struct agent *g);
+bool link_pending(const struct agent *g); /* link_read() has work that epoll does not show */
 void link_reports(struct agent *g);
 bool link_ship(struct agent *g); /* true: there is more to send at once */
 void link_sample(struct agent *g, int64_t now);

@@ -30,11 +30,11 @@ enum { FRAME_SIZE = LOG_FRAME_HEAD + (128 << 10) };
 
 static int make_folders(struct agent *g, struct err *e)
 {
-    char *data = realpath(g->config->data, NULL);
-    if (data == NULL && mkdir(g->config->data, 0700) == 0)
-        data = realpath(g->config->data, NULL);
+    char *data = realpath(g->config.data, NULL);
+    if (data == NULL && mkdir(g->config.data, 0700) == 0)
+        data = realpath(g->config.data, NULL);
     if (data == NULL)
-        return err_sys(e, "cannot use the folder %s", g->config->data);
+        return err_sys(e, "cannot use the folder %s", g->config.data);
     g->path = mem_printf("%s/agent", data);
     g->jobs_path = mem_printf("%s/jobs", g->path);
     free(data);
@@ -137,7 +137,11 @@ int agent_begin(struct agent *g, struct err *e)
     if (k != OK)
         return k;
     boot_id_read(g->boot_id);
-    g->launcher.program = g->config->shim;
+    host_facts(&g->host);
+    k = credential_use(g->dir, &g->config, g->host.name, &g->credential, e);
+    if (k != OK || g->config.join_only)
+        return k;
+    g->launcher.program = g->config.shim;
     g->launcher.jobs = g->jobs_path;
     if (fstat(g->dir, &st) != 0)
         return err_sys(e, "cannot look at %s", g->path);
@@ -156,7 +160,6 @@ int agent_begin(struct agent *g, struct err *e)
         files.rlim_cur = files.rlim_max; /* one pidfd for each running job */
         setrlimit(RLIMIT_NOFILE, &files);
     }
-    host_facts(&g->host);
     node_user_find(&g->user);
     g->home = (struct attempt_home){g->jobs, g->jobs_path, &g->groups, g->boot_id};
     k = recover(g, e);
@@ -165,7 +168,7 @@ int agent_begin(struct agent *g, struct err *e)
     g->sample = mem_alloc(sizeof(*g->sample));
     g->frame = mem_alloc(FRAME_SIZE);
     claims_init(&g->claims, g->path);
-    g->gpus = gpu_source_open(g->config->gpu, e);
+    g->gpus = gpu_source_open(g->config.gpu, e);
     if (g->gpus == NULL)
         return e->kind;
     log_info("agent", "drover-agent " DROVER_VERSION " on %s: cgroups %s, %zu attempts found",
@@ -176,6 +179,7 @@ int agent_begin(struct agent *g, struct err *e)
 void agent_end(struct agent *g)
 {
     struct attempt *next;
+    dialer_drop(g->dialer);
     ws_client_close(g->ws);
     gpu_source_close(g->gpus);
     claims_fini(&g->claims);

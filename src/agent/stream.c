@@ -49,10 +49,10 @@ static pid_t spawn(const struct agent *g, int order)
     sigset_t none, all;
     pid_t pid = -1;
     size_t n = 0;
-    while (g->config->argv[n] != NULL)
+    while (g->config.argv[n] != NULL)
         n++;
     AUTO(mem) char **argv = mem_alloc((n + 2) * sizeof(*argv));
-    memcpy(argv, g->config->argv, n * sizeof(*argv));
+    memcpy(argv, g->config.argv, n * sizeof(*argv));
     argv[n] = (char *)(uintptr_t) "--stream";
     sigemptyset(&none);
     sigfillset(&all);

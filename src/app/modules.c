@@ -32,6 +32,7 @@ const struct module *const app_modules[] = {
     &native_accounts_module,
     &native_recovery_module,
     &native_link_module,
+    &native_agents_module,
     &native_jobs_module,
     &native_streams_module,
     &native_files_module,

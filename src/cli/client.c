@@ -525,29 +525,15 @@ int client_socket(const struct client *c, const char *path, const char *protocol
                   size_t message_max, struct ws_client **out, struct err *e)
 {
     static const struct call plain;
-    char host[256] = "";
-    const char *at = c->server.url + strcspn(c->server.url, ":");
-    struct ws_client_config w = {.path = path,
+    struct dial_to to = {0};
+    int k = dial_parse(c->server.url, &to, e);
+    struct ws_client_config w = {.to = &to,
+                                 .path = path,
                                  .bearer = bearer_of(c, &plain),
                                  .protocol = protocol,
                                  .message_max = message_max,
                                  .timeout_ms = TIMEOUT_S * 1000};
-    if (c->server.unix_path[0] != '\0') {
-        w.unix_path = c->server.unix_path;
-        return ws_client_connect(&w, out, e);
-    }
-    at += str_starts(at, "://") ? 3 : 0;
-    bool v6 = *at == '[';
-    size_t n = v6 ? strcspn(at, "]") - 1 : strcspn(at, ":/");
-    snprintf(host, sizeof(host), "%.*s", (int)n, at + v6);
-    at += n + (v6 ? 2 : 0);
-    w.host = host;
-    w.port = (uint16_t)(*at == ':' ? strtol(at + 1, NULL, 10) : 80);
-    if (str_starts(c->server.url, "https"))
-        return err_set(e, ERR_INVALID,
-                       "streams do not go through https yet: name the server's "
-                       "http address or its socket");
-    return ws_client_connect(&w, out, e);
+    return k != OK ? k : ws_client_connect(&w, out, e);
 }
 
 /* ---- server-sent events (WHATWG HTML, section 9.2) ---- */

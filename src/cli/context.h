@@ -54,6 +54,7 @@ int job_call(struct cli *c, struct client *client, const char *id, const struct 
 /* Rewrites a "not found": when it is the job that there is not. */
 void suggest_job(struct cli *c, struct client *client, const char *word, struct err *e);
 enum hue state_hue(const char *state);
+enum hue node_hue(const char *state); /* fleet.c */
 bool job_has_ended(const struct jv *job);
 /* "2 x RTX4090", "1", NULL */
 const char *job_gpus(struct arena *a, const struct jv *job);
@@ -88,5 +89,7 @@ extern const struct verb verb_login, verb_logout, verb_submit, verb_ps, verb_sho
     verb_nodes, verb_user_add, verb_user_list, verb_user_show, verb_user_passwd, verb_user_reset,
     verb_user_delete, verb_token_create, verb_token_list, verb_token_delete, verb_version,
     verb_completion, verb_help;
+extern const struct verb verb_agent_token, verb_agent_tokens, verb_agent_revoke, verb_agent_list,
+    verb_agent_remove, verb_node_lost;
 
 #endif

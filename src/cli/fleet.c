@@ -153,6 +153,11 @@ static const struct column node_columns[] = {
     {0},
 };
 
+enum hue node_hue(const char *state)
+{
+    return str_eq(state, "online") ? HUE_GREEN : str_eq(state, "down") ? HUE_RED : HUE_YELLOW;
+}
+
 static void add_node(struct cli *c, struct table *t, const struct jv *node)
 {
     struct arena *a = &c->arena;
@@ -165,8 +170,7 @@ static void add_node(struct cli *c, struct table *t, const struct jv *node)
     const struct jv *enforces = jv_get(node, "enforces");
     cell[0].text = jv_get_text(node, "id");
     cell[1].text = jv_get_text(node, "name");
-    cell[2] = (struct cell){state != NULL ? err_tr(state) : NULL,
-                            str_eq(state, "online") ? HUE_GREEN : HUE_RED};
+    cell[2] = (struct cell){state != NULL ? err_tr(state) : NULL, node_hue(state)};
     cell[3].text = arena_printf(a, "%" PRId64, jv_get_int(node, "gpus", 0));
     cell[4].text = cpu >= 0
                        ? arena_printf(a, "%" PRId64 " (%.0f%%)", jv_get_int(node, "cpus", 0), cpu)
@@ -182,7 +186,8 @@ static void add_node(struct cli *c, struct table *t, const struct jv *node)
         buf_printf(&b, "%s%s", b.len > 0 ? " " : "", word != NULL ? word : "");
     }
     cell[8].text = arena_strdup(a, buf_str(&b));
-    cell[9].text = jv_get_text(node, "gpu_note");
+    const char *why = jv_get_text(node, "state_reason");
+    cell[9].text = why != NULL ? why : jv_get_text(node, "gpu_note");
 }
 
 static int nodes_run(struct cli *c, const struct parsed *p)
@@ -193,7 +198,7 @@ static int nodes_run(struct cli *c, const struct parsed *p)
     if (list_json_or(c, "/v1/nodes?", &l, &client, &code) != OK || c->json)
         return code;
     if (l.items.n == 0) {
-        say(stdout, "No node has reported yet. The agent on each host: drover-agent\n");
+        say(stdout, "No node has reported yet. Let a host join: drover agent token\n");
         return EXIT_DONE;
     }
     struct table t = table_new(&c->arena, node_columns);

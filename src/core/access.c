@@ -42,7 +42,10 @@ const char *principal_text(const struct principal *p, char to[400])
         snprintf(to, 400, "anonymous");
         break;
     case VIA_AGENT:
-        snprintf(to, 400, "agent");
+        if (p->node_id != 0)
+            snprintf(to, 400, "agent:n-%lld", (long long)p->node_id);
+        else
+            snprintf(to, 400, "agent");
         break;
     default:
         if (p->user_id == 0)

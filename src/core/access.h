@@ -48,6 +48,7 @@ struct principal {
     int64_t generation;       /* of the account when it was recognised */
     char sid[UUID_TEXT_SIZE]; /* family of sessions; "": none */
     int64_t token_id;         /* service token; 0: none */
+    int64_t node_id;          /* VIA_AGENT: of its credential; 0: by the server's own socket */
 };
 
 bool principal_known(const struct principal *p);

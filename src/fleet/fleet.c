@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/world.h"
 #include "fleet/streams.h"
+#include "identity/identity.h"
 #include "io/pool.h"
 
 #include <math.h>
@@ -14,9 +15,9 @@ struct fleet *fleet_of(const struct house *h)
     return house_state(h, &fleet_module);
 }
 
-static int offline_tx(struct tx *tx, void *ctx, struct err *e)
+static int none_online_tx(struct tx *tx, void *ctx, struct err *e)
 {
-    return nodes_all_offline(tx, e);
+    return nodes_none_online(tx, e);
 }
 
 int fleet_start(struct house *h, void **state, struct err *e)
@@ -26,11 +27,13 @@ int fleet_start(struct house *h, void **state, struct err *e)
     pthread_mutex_init(&f->lock, NULL);
     pthread_mutex_init(&f->make_lock, NULL);
     f->sample_ms = setting_int(h, "GPU_MONITOR_INTERVAL") * 1000;
+    f->silent_s = setting_int(h, "AGENT_SILENT");
     f->pool = pool_create("link", 4, 65536);
     f->streams = streams_create(f);
     *state = f;
+    identity_on_agent(agent_of_credential);
     /* nobody has said hello to this process yet */
-    int rc = store_tx(house_store(h), offline_tx, NULL, e);
+    int rc = store_tx(house_store(h), none_online_tx, NULL, e);
     if (rc == OK)
         fleet_refresh(f);
     if (rc == OK && f->now == NULL)
@@ -128,13 +131,12 @@ void fleet_metrics(struct house *h, void *state, struct buf *out)
             buf_printf(out, "gpuplat_gpu_state{server=\"%s\",gpu=\"%s\",state=\"%s\"} %d\n",
                        s->gpus[k].node_name, s->gpus[k].id, gpu_holding_names[st],
                        s->gpus[k].state == st);
-    size_t online = 0;
+    size_t by_state[NODE_REMOVED] = {0};
     for (size_t i = 0; i < s->n_nodes; i++)
-        online += s->nodes[i].node.state == NODE_ONLINE;
-    buf_printf(out,
-               "# HELP gpuplat_nodes Nodes by state.\n# TYPE gpuplat_nodes gauge\n"
-               "gpuplat_nodes{status=\"online\"} %zu\ngpuplat_nodes{status=\"offline\"} %zu\n",
-               online, s->n_nodes - online);
+        by_state[s->nodes[i].node.state]++;
+    buf_adds(out, "# HELP gpuplat_nodes Nodes by state.\n# TYPE gpuplat_nodes gauge\n");
+    for (size_t i = 0; i < NODE_REMOVED; i++)
+        buf_printf(out, "gpuplat_nodes{status=\"%s\"} %zu\n", node_state_names[i], by_state[i]);
     for (size_t i = 0; i < s->n_nodes; i++) {
         const struct snap_node *n = &s->nodes[i];
         if (!n->node.is_local)

@@ -25,23 +25,31 @@ struct fleet *fleet_of(const struct house *h);
 
 /* ---- rows ---- */
 
-enum node_state { NODE_OFFLINE, NODE_ONLINE };
+enum node_state {
+    NODE_UNREACHABLE, /* its agent's link is down: its jobs may well go on */
+    NODE_ONLINE,
+    NODE_DOWN,    /* its host ended, by evidence: a shutdown that was told, or somebody's word */
+    NODE_REMOVED, /* not of the fleet any more; the row stays for what ran there */
+};
 extern const char *const node_state_names[];
 
 struct node {
     int64_t id;
     const char *name; /* unique */
-    int state;        /* enum node_state */
-    bool is_local;    /* the server's own host */
+    int state;        /* enum node_state; written by node_set_state() and node_hello() only */
+    const char *state_reason; /* one sentence, or NULL */
+    int64_t state_since;
+    bool is_local; /* the server's own host */
     const char *agent_version, *boot_id, *os, *kernel;
     int64_t cpus, memory_mib;
     const char *cgroups;   /* v2, hybrid, v1, none */
     struct texts enforces; /* limits that this node really enforces */
     const char *gpu_note;  /* why there are no GPUs, or NULL */
     int64_t last_seen, created_at, updated_at;
+    int64_t joined_at; /* 0: it never joined with a token: it comes by the server's own socket */
 };
 extern const struct record node_record;
-/* Writes the state and its event when it differs; an unknown node is left alone. */
+/* Writes the state and its event when it differs; an unknown or removed node is left alone. */
 int node_set_state(struct tx *tx, int64_t id, enum node_state state, const char *why,
                    struct err *e);
 

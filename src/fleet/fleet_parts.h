@@ -3,10 +3,13 @@
 #define FLEET_FLEET_PARTS_H
 
 #include "fleet/fleet.h"
+#include "fleet/join.h"
 #include "io/ws.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
+
+enum { LINK_REVISION = 2 }; /* of the agent link's protocol; see link_speaks() */
 
 /* The newest sample of a node, as it was sent, until the next one comes. */
 struct live_gpu {
@@ -57,6 +60,9 @@ struct fleet {
     struct pool *pool; /* link workers */
     int64_t sample_ms;
     struct streams *streams;
+    int64_t silent_s;
+    int64_t accept_at; /* mono: links are counted since; under lock */
+    int accepted;
     atomic_bool stopping;
 };
 
@@ -70,9 +76,14 @@ void live_destroy(struct live_node *n);
 /* Rows of the gpus table follow what the agent names. */
 int gpus_reconcile(struct tx *tx, int64_t node, const struct live_node *live, bool *changed,
                    struct err *e);
-/* Finds or makes the row of an agent that said hello; *id is its node. */
-int node_hello(struct tx *tx, const struct jv *hello, bool local, int64_t *id, struct err *e);
-int nodes_all_offline(struct tx *tx, struct err *e);
+/* Finds or makes the row of an agent that said hello; *id is its node. joined: the node that its
+ * credential names; 0: it came by the server's own socket. */
+int node_hello(struct tx *tx, const struct jv *hello, int64_t joined, int64_t *id, struct err *e);
+int nodes_none_online(struct tx *tx, struct err *e); /* at the start of a server */
+int node_event(struct tx *tx, int64_t id, const char *name, const char *type,
+               enum severity severity, const char *summary, struct err *e);
+/* Closes the link of a node whose credential is not good any more. */
+void link_cut(struct fleet *f, int64_t node, const char *why);
 
 /* ---- streams.c ---- */
 
@@ -86,6 +97,7 @@ int fleet_start(struct house *h, void **state, struct err *e);
 void fleet_stop(struct house *h, void *state);
 void fleet_metrics(struct house *h, void *state, struct buf *out);
 const char *fleet_ready(struct house *h, void *state, struct arena *a);
+extern const struct err_text fleet_texts[]; /* texts.c */
 void fleet_on_event(struct house *h, void *state, const struct event *ev);
 
 #endif

@@ -19,6 +19,10 @@
 enum {
     INBOX_MAX = 32 << 20, /* bytes waiting of one agent; beyond it the link is cut */
     ATTEMPTS_BATCH = 512, /* reports of one transaction */
+    /* After a restart all agents come at once, each with all it knows: so many a second of other
+     * hosts, the rest is asked to come a little later. */
+    ACCEPT_PER_S = 100,
+    ACCEPT_LATER_S = 3,
 };
 
 struct message {
@@ -30,9 +34,9 @@ struct message {
 
 struct link {
     struct fleet *fleet;
-    struct ws *ws; /* NULL once closed; under the fleet's lock */
-    int64_t node;  /* 0 until hello */
-    bool local;
+    struct ws *ws;        /* NULL once closed; under the fleet's lock */
+    int64_t node;         /* 0 until hello */
+    int64_t joined;       /* the node of its credential; 0: it came by the server's own socket */
     pthread_mutex_t lock; /* the inbox */
     struct message *first, **last;
     size_t waiting;
@@ -64,7 +68,41 @@ struct hello_call {
 static int hello_tx(struct tx *tx, void *ctx, struct err *e)
 {
     struct hello_call *c = ctx;
-    return node_hello(tx, c->message, c->link->local, &c->node, e);
+    return node_hello(tx, c->message, c->link->joined, &c->node, e);
+}
+
+/* Revisions of the link that are a neighbour of ours: each keeps what the one before could do. */
+static int link_speaks(const struct link *l, const struct jv *hello, struct err *e)
+{
+    int64_t theirs = jv_get_int(hello, "link", 1);
+    const char *version = jv_get_text(hello, "version");
+    if (theirs >= LINK_REVISION - 1 && theirs <= LINK_REVISION + 1)
+        return OK;
+    return err_code(e, ERR_CONFLICT, theirs < LINK_REVISION ? "AGENT_TOO_OLD" : "AGENT_TOO_NEW",
+                    theirs < LINK_REVISION
+                        ? "agent %.40s is too old for this server (link %lld, the server has %d): "
+                          "update it"
+                        : "agent %.40s is too new for this server (link %lld, the server has %d): "
+                          "update the server first",
+                    version != NULL ? version : "?", (long long)theirs, LINK_REVISION);
+}
+
+/* Says why before it closes: a close frame has no room for a sentence. */
+static void link_refuse(struct link *l, const struct err *why)
+{
+    AUTO(buf) struct buf b = {0};
+    struct json j = json_to(&b);
+    json_open(&j, '{');
+    json_ktext(&j, "type", "refused");
+    json_ktext(&j, "code", why->code);
+    json_ktext(&j, "text", why->text);
+    json_close(&j, '}');
+    pthread_mutex_lock(&l->fleet->lock);
+    if (l->ws != NULL) {
+        ws_send_text(l->ws, b.data, b.len);
+        ws_close(l->ws, 1008, "refused");
+    }
+    pthread_mutex_unlock(&l->fleet->lock);
 }
 
 static void link_hello(struct link *l, const struct jv *v)
@@ -72,12 +110,9 @@ static void link_hello(struct link *l, const struct jv *v)
     struct fleet *f = l->fleet;
     struct hello_call call = {l, v, 0};
     struct err e = {0};
-    if (store_tx(house_store(f->house), hello_tx, &call, &e) != OK) {
+    if (link_speaks(l, v, &e) != OK || store_tx(house_store(f->house), hello_tx, &call, &e) != OK) {
         log_warning("fleet", "hello of an agent: %s", e.text);
-        pthread_mutex_lock(&f->lock);
-        if (l->ws != NULL)
-            ws_close(l->ws, 1008, "hello refused");
-        pthread_mutex_unlock(&f->lock);
+        link_refuse(l, &e);
         return;
     }
     struct ws *stale = NULL;
@@ -99,6 +134,9 @@ static void link_hello(struct link *l, const struct jv *v)
     json_ktext(&j, "type", "welcome");
     json_kint(&j, "node", l->node);
     json_kint(&j, "sample_ms", f->sample_ms);
+    json_kint(&j, "silent_ms", f->silent_s * 1000);
+    json_kint(&j, "link", LINK_REVISION);
+    json_ktext(&j, "version", DROVER_VERSION);
     json_close(&j, '}');
     fleet_send(f, l->node, b.data, b.len);
     buf_fini(&b);
@@ -267,13 +305,36 @@ static void link_opened(struct ws *ws, void *ctx)
     pthread_mutex_unlock(&l->fleet->lock);
 }
 
+/* True: not now. */
+static bool accept_later(struct fleet *f)
+{
+    int64_t now = mono_us();
+    pthread_mutex_lock(&f->lock);
+    if (now - f->accept_at >= US_PER_S) {
+        f->accept_at = now;
+        f->accepted = 0;
+    }
+    bool later = f->accepted >= ACCEPT_PER_S;
+    f->accepted += !later;
+    pthread_mutex_unlock(&f->lock);
+    return later;
+}
+
 int fleet_link_accept(struct fleet *f, struct request *q, struct err *e)
 {
-    static const struct ws_limits limits = {
-        .message_max = 8 << 20, .backlog_max = 64 << 20, .ping_s = 10, .silent_s = 40};
+    if (q->who.node_id != 0 && accept_later(f)) {
+        int rc = err_set(e, ERR_UNAVAILABLE, "too many agents come at once; try again in %d s",
+                         ACCEPT_LATER_S);
+        e->retry_after_s = ACCEPT_LATER_S;
+        return rc;
+    }
+    struct ws_limits limits = {.message_max = 8 << 20,
+                               .backlog_max = 64 << 20,
+                               .ping_s = (int)(f->silent_s + 3) / 4,
+                               .silent_s = (int)f->silent_s};
     struct link *l = mem_alloc(sizeof(*l));
     l->fleet = f;
-    l->local = http_peer_unix(q->http, NULL, NULL);
+    l->joined = q->who.node_id;
     l->last = &l->first;
     atomic_init(&l->refs, 1);
     pthread_mutex_init(&l->lock, NULL);
@@ -312,6 +373,17 @@ void fleet_link_again(struct fleet *f, int64_t node)
         struct link *l = f->links.items[i];
         if (l->node == node && l->ws != NULL)
             ws_close(l->ws, 1012, "say it again");
+    }
+    pthread_mutex_unlock(&f->lock);
+}
+
+void link_cut(struct fleet *f, int64_t node, const char *why)
+{
+    pthread_mutex_lock(&f->lock);
+    for (size_t i = 0; i < f->links.n; i++) {
+        struct link *l = f->links.items[i];
+        if ((l->node == node || l->joined == node) && l->ws != NULL)
+            ws_close(l->ws, 1008, why);
     }
     pthread_mutex_unlock(&f->lock);
 }

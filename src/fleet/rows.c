@@ -1,4 +1,4 @@
-/* Rows of the fleet: nodes, GPUs, leases.
+/* Rows of the fleet: GPUs and leases (nodes: nodes.c), and the module.
  *
  * What must stay true: the leases of one GPU never add up to more than 1000 thousandths; a GPU
  * keeps its id as long as its uuid (or, without one, its place) is the same. */
@@ -12,28 +12,9 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *const node_state_names[] = {"offline", "online", NULL};
 const char *const holder_kind_names[] = {"job", "instance", "allocation", "repair", NULL};
 const char *const gpu_holding_names[] = {"available",   "leased",  "foreign", "error",
                                          "driver_hung", "offline", NULL};
-
-RECORD(node_record, struct node, "nodes",
-       MEMBER(struct node, id, T_ID, .prefix = "n", .doc = "node id"),
-       MEMBER(struct node, name, T_TEXT, .doc = "host name"),
-       MEMBER(struct node, state, T_ENUM, .names = node_state_names),
-       MEMBER(struct node, is_local, T_BOOL),
-       MEMBER(struct node, agent_version, T_TEXT, .flags = M_NULL),
-       MEMBER(struct node, boot_id, T_TEXT, .flags = M_NULL),
-       MEMBER(struct node, os, T_TEXT, .flags = M_NULL),
-       MEMBER(struct node, kernel, T_TEXT, .flags = M_NULL), MEMBER(struct node, cpus, T_INT),
-       MEMBER(struct node, memory_mib, T_INT),
-       MEMBER(struct node, cgroups, T_TEXT, .flags = M_NULL,
-              .doc = "control groups of the kernel: v2, hybrid, v1 or none"),
-       MEMBER(struct node, enforces, T_TEXTS, .doc = "limits that this node enforces"),
-       MEMBER(struct node, gpu_note, T_TEXT, .flags = M_NULL,
-              .doc = "why there are no GPUs, or what is wrong with them"),
-       MEMBER(struct node, last_seen, T_TIME, .flags = M_NULL),
-       MEMBER(struct node, created_at, T_TIME), MEMBER(struct node, updated_at, T_TIME));
 
 RECORD(gpu_record, struct gpu, "gpus",
        MEMBER(struct gpu, id, T_TEXT, .doc = "GPU id, such as gpu-001"),
@@ -67,13 +48,29 @@ static const struct migration fleet_migrations[] = {
                " since $INT NOT NULL, CHECK(milli BETWEEN 1 AND 1000));"
                "CREATE INDEX gpu_leases_gpu ON gpu_leases(gpu_id);"
                "CREATE INDEX gpu_leases_holder ON gpu_leases(holder_kind, holder_id);"},
+    {.id = 5041,
+     .name = "agents of other hosts: join tokens, credentials, states with reasons",
+     .script = "ALTER TABLE nodes ADD COLUMN state_since $INT;"
+               "ALTER TABLE nodes ADD COLUMN state_reason $TEXT;"
+               "ALTER TABLE nodes ADD COLUMN credential $TEXT;"
+               "ALTER TABLE nodes ADD COLUMN credential_next $TEXT;"
+               "ALTER TABLE nodes ADD COLUMN joined_at $INT;"
+               "UPDATE nodes SET state = 'unreachable' WHERE state = 'offline';"
+               "UPDATE nodes SET state_since = updated_at;"
+               "CREATE UNIQUE INDEX nodes_credential ON nodes(credential);"
+               "CREATE TABLE join_tokens(id $ID, name $TEXT, prefix $TEXT NOT NULL,"
+               " hash $TEXT NOT NULL UNIQUE, uses $INT NOT NULL, used $INT NOT NULL,"
+               " made_by $TEXT NOT NULL, created_at $INT NOT NULL, expires_at $INT NOT NULL);"},
     {0},
 };
-static const struct record *const fleet_records[] = {&node_record, &gpu_record, NULL};
+static const struct record *const fleet_records[] = {&node_record, &gpu_record, &join_token_record,
+                                                     NULL};
 
 static const struct setting fleet_settings[] = {
     {"GPU_MONITOR_INTERVAL", NULL, SET_INT, "5", 1, 3600,
      .doc = "seconds between two samples of the GPUs"},
+    {"AGENT_SILENT", NULL, SET_DURATION_S, "20s", 3, 600,
+     .doc = "how long a node gives no sign of life until its link counts as lost, on both ends"},
     {"STREAMS_PER_USER", NULL, SET_INT, "64", 1, 4096,
      .doc = "shells, forwarded connections and copies that one user may have open"},
     {"STREAMS_MAX", NULL, SET_INT, "512", 1, 16384,
@@ -83,11 +80,6 @@ static const struct setting fleet_settings[] = {
 };
 static const struct duty fleet_duties[] = {
     {.name = "sweep streams", .every_ms = 5000, .fn = streams_sweep},
-};
-
-static const struct err_text fleet_texts[] = {
-    {"%s is held by %s %lld", "%s 正被 %s %lld 占用"},
-    {0},
 };
 
 static const struct subscription fleet_subscriptions[] = {
@@ -156,114 +148,6 @@ int lease_release_all(struct tx *tx, enum holder_kind kind, int64_t holder, stru
 {
     return tx_exec(tx, "DELETE FROM gpu_leases WHERE holder_kind = ?1 AND holder_id = ?2",
                    ARGS(v_text(holder_kind_names[kind]), v_int(holder)), NULL, e);
-}
-
-/* ---- nodes ---- */
-
-static int node_event(struct tx *tx, int64_t id, const char *name, const char *type,
-                      enum severity severity, const char *summary, struct err *e)
-{
-    char source[ID_TEXT_SIZE];
-    struct arena *a = tx_arena(tx);
-    struct buf b = {0};
-    struct json j = json_to(&b);
-    json_open(&j, '{');
-    json_ktext(&j, "node", id_text("n", id, source));
-    json_ktext(&j, "name", name);
-    json_close(&j, '}');
-    struct event ev = {.type = type,
-                       .source_type = "node",
-                       .source_id = source,
-                       .severity = severity,
-                       .actor = "fleet",
-                       .summary = summary,
-                       .data = arena_strdup(a, buf_str(&b))};
-    buf_fini(&b);
-    return event_emit(tx, &ev, e);
-}
-
-static const char *hello_text(const struct jv *node, const char *name, struct arena *a)
-{
-    const char *s = jv_get_text(node, name);
-    return s == NULL ? NULL : arena_strndup(a, s, utf8_fit(s, 250));
-}
-
-/* What one host can have: keeps the sums of the scheduler far from overflow. */
-enum { NODE_CPUS_MAX = 1 << 16, NODE_MEMORY_MIB_MAX = 1 << 30 };
-
-static int64_t bounded(const struct jv *node, const char *name, int64_t least, int64_t most)
-{
-    int64_t v = jv_get_int(node, name, least);
-    return v < least ? least : v > most ? most : v;
-}
-
-int node_hello(struct tx *tx, const struct jv *hello, bool local, int64_t *id, struct err *e)
-{
-    struct arena *a = tx_arena(tx);
-    const struct jv *facts = jv_get(hello, "node");
-    const char *name = hello_text(facts, "name", a);
-    if (name == NULL || *name == '\0')
-        return err_set(e, ERR_INVALID, "the agent's hello lacks the node's name");
-    struct node n = {0};
-    bool found = false;
-    int rc = record_get(tx, &node_record, "WHERE name = ?1", ARGS(v_text(name)), a, &n, &found, e);
-    if (rc != OK)
-        return rc;
-    bool was_online = found && n.state == NODE_ONLINE;
-    int64_t now = now_us();
-    if (!found)
-        n = (struct node){.name = name, .created_at = now};
-    n.state = NODE_ONLINE;
-    n.is_local = local;
-    n.agent_version = hello_text(hello, "version", a);
-    n.boot_id = hello_text(facts, "boot_id", a);
-    n.os = hello_text(facts, "os", a);
-    n.kernel = hello_text(facts, "kernel", a);
-    n.cpus = bounded(facts, "cpus", 1, NODE_CPUS_MAX);
-    n.memory_mib = bounded(facts, "memory_mib", 0, NODE_MEMORY_MIB_MAX);
-    n.cgroups = hello_text(facts, "cgroups", a);
-    n.gpu_note = hello_text(facts, "gpu_note", a);
-    const struct jv *list = jv_get(facts, "enforces");
-    size_t count = jv_kind(list) == JV_LIST ? jv_len(list) : 0;
-    n.enforces = (struct texts){.items = arena_alloc(a, (count + 1) * sizeof(char *))};
-    for (size_t i = 0; i < count && i < 16; i++) {
-        const char *s = jv_text(jv_at(list, i), NULL);
-        if (s != NULL)
-            n.enforces.items[n.enforces.n++] = arena_strdup(a, s);
-    }
-    n.last_seen = n.updated_at = now;
-    rc = found ? record_update(tx, &node_record, &n, e)
-               : record_insert(tx, &node_record, &n, &n.id, e);
-    if (rc == OK && !was_online)
-        rc = node_event(tx, n.id, name, "node.online", SEVERITY_INFO,
-                        arena_printf(a, "node %s answers", name), e);
-    if (rc == OK)
-        *id = n.id;
-    return rc;
-}
-
-int node_set_state(struct tx *tx, int64_t id, enum node_state state, const char *why, struct err *e)
-{
-    struct arena *a = tx_arena(tx);
-    struct node n;
-    bool found;
-    int rc = record_get(tx, &node_record, "WHERE id = ?1", ARGS(v_int(id)), a, &n, &found, e);
-    if (rc != OK || !found || n.state == (int)state)
-        return rc;
-    n.state = state;
-    n.updated_at = now_us();
-    rc = record_update(tx, &node_record, &n, e);
-    if (rc == OK)
-        rc = node_event(tx, id, n.name, state == NODE_ONLINE ? "node.online" : "node.offline",
-                        state == NODE_ONLINE ? SEVERITY_INFO : SEVERITY_WARNING,
-                        arena_printf(a, "node %s: %s", n.name, why), e);
-    return rc;
-}
-
-int nodes_all_offline(struct tx *tx, struct err *e)
-{
-    return tx_exec(tx, "UPDATE nodes SET state = 'offline', updated_at = ?1 WHERE state = 'online'",
-                   ARGS(v_int(now_us())), NULL, e);
 }
 
 /* ---- GPUs ---- */

@@ -273,7 +273,8 @@ static int make_tx(struct tx *tx, void *ctx, struct err *e)
     struct arena *a = &m->box->arena;
     struct fleet_snapshot *s = &m->box->s;
     struct list nodes, gpus;
-    int rc = record_list(tx, &node_record, "ORDER BY id", NO_ARGS, a, &nodes, e);
+    int rc = record_list(tx, &node_record, "WHERE state <> 'removed' ORDER BY id", NO_ARGS, a,
+                         &nodes, e);
     if (rc == OK)
         rc = record_list(tx, &gpu_record, "WHERE present = 1 ORDER BY node_id, idx", NO_ARGS, a,
                          &gpus, e);

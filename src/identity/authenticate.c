@@ -85,6 +85,28 @@ static int by_token(struct identity *id, const char *token, bool fast, struct pr
     return OK;
 }
 
+static agent_fn *agent_hook;
+
+void identity_on_agent(agent_fn *fn)
+{
+    agent_hook = fn;
+}
+
+static int by_agent(struct identity *id, const char *credential, bool fast, struct principal *who,
+                    struct err *e)
+{
+    char hex[SHA256_HEX_SIZE];
+    if (fast)
+        return err_set(e, ERR_UNAVAILABLE, "the credential must be looked up");
+    if (agent_hook == NULL)
+        return bad_credential(e);
+    int64_t node;
+    int rc = agent_hook(id->house, sha256_hex(credential, hex), &node, e);
+    if (rc == OK)
+        *who = (struct principal){.via = VIA_AGENT, .node_id = node};
+    return rc;
+}
+
 static int token_there(struct tx *tx, void *ctx, struct err *e)
 {
     int64_t *id = ctx;
@@ -162,6 +184,8 @@ static int by_credential(struct identity *id, struct request *q, bool fast, stru
         return OK;
     if (str_starts(bearer, "drv_"))
         return by_token(id, bearer, fast, who, e);
+    if (str_starts(bearer, "dra_"))
+        return by_agent(id, bearer, fast, who, e);
     return by_session(id, bearer, fast, who, e);
 }
 

@@ -45,6 +45,11 @@ int user_by_uuid(struct tx *tx, const char *uuid, struct arena *a, struct user *
 /* By what people write: u-17, the uuid, the user name or the e-mail. */
 int user_find(struct tx *tx, const char *text, struct arena *a, struct user *out, struct err *e);
 
+/* Who has the credential (dra_…) whose SHA-256 is `hash`: a room above that knows nodes says. On a
+ * worker outside a transaction. Set from a module's start. */
+typedef int agent_fn(struct house *h, const char *hash, int64_t *node, struct err *e);
+void identity_on_agent(agent_fn *fn);
+
 /* For router_authenticator() and router_auditor(). */
 authenticate_fn identity_authenticate;
 audit_fn identity_audit;

@@ -14,6 +14,7 @@
 #define IO_WS_H
 
 #include "base/err.h"
+#include "io/dial.h"
 #include "io/http.h"
 
 struct ws;
@@ -47,17 +48,17 @@ void ws_loop_stop(void);
 
 struct ws_client;
 struct ws_client_config {
-    const char *host; /* with port */
-    uint16_t port;
-    const char *unix_path; /* instead of host */
-    const char *path;      /* "/v1/agent/link" */
-    const char *bearer;    /* NULL: none */
+    const struct dial_to *to;
+    const char *path;   /* "/v1/agent/link" */
+    const char *bearer; /* NULL: none */
     const char *protocol;
     int timeout_ms; /* of connecting and of each blocked write */
     size_t message_max;
 };
 int ws_client_connect(const struct ws_client_config *config, struct ws_client **out, struct err *e);
 int ws_client_fd(const struct ws_client *c); /* for the caller's poll() */
+/* There is something for ws_client_pump() that poll() does not show. */
+bool ws_client_pending(const struct ws_client *c);
 int ws_client_send(struct ws_client *c, const void *data, size_t n, bool binary, struct err *e);
 /* Reads what is there and calls fn for every whole message. ERR_UNAVAILABLE: closed by peer. */
 int ws_client_pump(struct ws_client *c,

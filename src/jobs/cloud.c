@@ -119,7 +119,7 @@ static int not_taken_tx(struct tx *tx, void *ctx, struct err *e)
     if (rc == OK)
         rc = job_step(tx, &j, JOB_EV_PLACED, "scheduler",
                       arena_printf(a, "handing over to %s", j.provider), a, e);
-    return rc != OK ? rc : job_attempt_ended(tx, c->jobs, &j, &at, a, e);
+    return rc != OK ? rc : job_attempt_ended(tx, c->jobs, &j, &at, "agent", a, e);
 }
 
 static void not_taken(struct cloud_job *c, struct err *e)
@@ -220,7 +220,7 @@ static int follow_tx(struct tx *tx, void *ctx, struct err *e)
     at.detail = s->detail;
     if ((rc = record_update(tx, &attempt_record, &at, e)) != OK)
         return rc;
-    rc = job_attempt_ended(tx, c->jobs, &j, &at, a, e);
+    rc = job_attempt_ended(tx, c->jobs, &j, &at, "agent", a, e);
     if (rc == OK && !job_ended(j.state)) { /* it is queued again: a new hand-over */
         rc = tx_exec(tx, "UPDATE jobs SET external_id = NULL WHERE id = ?1", ARGS(v_int(j.id)),
                      NULL, e);

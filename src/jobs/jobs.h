@@ -46,7 +46,8 @@ enum end_reason {
     END_SUPERVISOR_LOST,
     END_START_FAILED,
     END_NODE_REBOOTED,
-    END_PROVIDER, /* a cloud provider reported the end */
+    END_NODE_LOST, /* an administrator said that its node is gone */
+    END_PROVIDER,  /* a cloud provider reported the end */
     END_REASONS
 };
 extern const char *const end_reason_names[];
@@ -206,6 +207,15 @@ struct logs *jobs_logs(struct jobs *jobs);
 int job_last_attempt(struct tx *tx, int64_t job, int64_t *attempt, struct err *e);
 /* Wakes the scheduler; any thread. */
 void jobs_wake(struct jobs *jobs);
+
+/* ---- when a node is over (see fleet/join.h) ---- */
+
+/* The jobs (struct job) that run or may run on it. */
+int jobs_on_node(struct tx *tx, int64_t node, struct arena *a, struct list *out, struct err *e);
+/* Ends every attempt on it as lost; `retries` let a job run again elsewhere. detail: the reason
+ * that people read. */
+int jobs_node_gone(struct tx *tx, int64_t node, const char *actor, const char *detail,
+                   int64_t *ended, struct err *e);
 
 /* Counts for /metrics and the overview; any thread, reads the store. */
 struct job_counts {

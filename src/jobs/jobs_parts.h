@@ -54,7 +54,7 @@ int job_event_emit(struct tx *tx, const struct job *j, const char *type, int fro
                    const char *actor, struct arena *a, struct err *e);
 /* What becomes of a job whose attempt has ended. *at is the attempt's row as it ended. */
 int job_attempt_ended(struct tx *tx, struct jobs *jobs, struct job *j, const struct attempt *at,
-                      struct arena *a, struct err *e);
+                      const char *actor, struct arena *a, struct err *e);
 /* A number that no store has ever given to another attempt: agents know attempts by it alone, and
  * one folder of an agent may meet more than one database. The time in µs, made to rise. */
 int64_t attempt_new_id(struct jobs *jobs);

@@ -144,7 +144,7 @@ static int report_ended(struct tx *tx, struct jobs *jobs, struct attempt *at, co
         rc = job_get(tx, at->job_id, a, &j, e);
     if (rc != OK || job_ended(j.state))
         return rc;
-    return job_attempt_ended(tx, jobs, &j, at, a, e);
+    return job_attempt_ended(tx, jobs, &j, at, "agent", a, e);
 }
 
 static void send_forget(struct tx *tx, struct jobs *jobs, int64_t node, int64_t id)
@@ -263,7 +263,7 @@ static int missing_ones(struct tx *tx, const struct report_batch *b, struct err 
         if (rc == OK)
             rc = job_get(tx, at->job_id, a, &j, e);
         if (rc == OK && !job_ended(j.state))
-            rc = job_attempt_ended(tx, b->jobs, &j, at, a, e);
+            rc = job_attempt_ended(tx, b->jobs, &j, at, "agent", a, e);
     }
     return rc;
 }
@@ -350,7 +350,7 @@ static int offline_tx(struct tx *tx, void *ctx, struct err *e)
     struct offline_call *c = ctx;
     if (fleet_connected(c->jobs->fleet, c->node))
         return OK; /* it is back already; asked here, because a hello is written in order with us */
-    return node_set_state(tx, c->node, NODE_OFFLINE, "its agent's link is down", e);
+    return node_set_state(tx, c->node, NODE_UNREACHABLE, "the link to its agent is down", e);
 }
 
 static void on_offline(void *ctx, int64_t node)
@@ -394,8 +394,8 @@ static int silent_tx(struct tx *tx, void *ctx, struct err *e)
     struct list rows;
     int rc = record_list(tx, &job_record,
                          "WHERE state IN ('starting', 'running') AND provider = 'local' AND"
-                         " node_id IN (SELECT id FROM nodes WHERE state = 'offline' AND"
-                         " updated_at < ?1) ORDER BY id LIMIT 500",
+                         " node_id IN (SELECT id FROM nodes WHERE state <> 'online' AND"
+                         " state_since < ?1) ORDER BY id LIMIT 500",
                          ARGS(v_int(now_us() - UNREACHABLE_AFTER_US)), a, &rows, e);
     for (size_t i = 0; rc == OK && i < rows.n; i++)
         rc = job_step(tx, (struct job *)rows.items + i, JOB_EV_UNREACHABLE, "fleet",

@@ -166,7 +166,8 @@ static int take_picture(struct tx *tx, struct jobs *jobs, struct picture *p, str
                         struct err *e)
 {
     struct list nodes, gpus;
-    int rc = record_list(tx, &node_record, "ORDER BY id", NO_ARGS, a, &nodes, e);
+    int rc = record_list(tx, &node_record, "WHERE state <> 'removed' ORDER BY id", NO_ARGS, a,
+                         &nodes, e);
     if (rc == OK)
         rc = record_list(tx, &gpu_record, "WHERE present = 1 ORDER BY node_id, idx", NO_ARGS, a,
                          &gpus, e);

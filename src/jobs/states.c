@@ -17,8 +17,8 @@ const char *const job_state_names[] = {"queued",    "starting", "running", "canc
                                        "completed", "failed",   "timeout", "cancelled",  NULL};
 const char *const job_kind_names[] = {"run", "cloud", "training", "preprocess", "download", NULL};
 const char *const end_reason_names[] = {
-    "exited",          "signalled",    "out_of_memory", "timed_out", "cancelled",
-    "supervisor_lost", "start_failed", "node_rebooted", "provider",  NULL};
+    "exited",       "signalled",     "out_of_memory", "timed_out", "cancelled", "supervisor_lost",
+    "start_failed", "node_rebooted", "node_lost",     "provider",  NULL};
 const char *const attempt_state_names[] = {"placed", "accepted", "running", "ended", NULL};
 static const char *const job_event_names[] = {
     "placing",    "starting",    "completing", "failing",         "trying again", "timing out",
@@ -185,6 +185,8 @@ static const char *end_words(const struct job *j, const struct attempt *at, stru
         return "supervisor lost: its processes were ended and it is not run again";
     case END_NODE_REBOOTED:
         return "its node was restarted while it ran";
+    case END_NODE_LOST:
+        return at->detail;
     case END_START_FAILED:
         return at->detail != NULL && *at->detail != '\0'
                    ? arena_printf(a, "could not start: %s", at->detail)
@@ -197,7 +199,7 @@ static const char *end_words(const struct job *j, const struct attempt *at, stru
 }
 
 int job_attempt_ended(struct tx *tx, struct jobs *jobs, struct job *j, const struct attempt *at,
-                      struct arena *a, struct err *e)
+                      const char *actor, struct arena *a, struct err *e)
 {
     int rc = lease_release_all(tx, HOLDER_JOB, j->id, e);
     if (rc != OK)
@@ -211,7 +213,7 @@ int job_attempt_ended(struct tx *tx, struct jobs *jobs, struct job *j, const str
     bool good = at->end_reason == END_EXITED && at->exit_code == 0;
     bool may_retry = at->end_reason == END_EXITED || at->end_reason == END_SIGNALLED ||
                      at->end_reason == END_OUT_OF_MEMORY || at->end_reason == END_NODE_REBOOTED ||
-                     at->end_reason == END_PROVIDER;
+                     at->end_reason == END_NODE_LOST || at->end_reason == END_PROVIDER;
     enum job_event on;
     if (good) {
         on = JOB_EV_DONE;
@@ -237,6 +239,6 @@ int job_attempt_ended(struct tx *tx, struct jobs *jobs, struct job *j, const str
     } else {
         j->ended_at = at->ended_at != 0 ? at->ended_at : now_us();
     }
-    rc = job_step(tx, j, on, "agent", words, a, e);
+    rc = job_step(tx, j, on, actor, words, a, e);
     return rc;
 }

@@ -1,5 +1,6 @@
 /* drover-agent: the program on each GPU host. See agent/agent.h. */
 #include "agent/agent.h"
+#include "agent/join.h"
 #include "agent/stream.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -15,21 +16,34 @@
 #include <unistd.h>
 
 static const char usage[] =
-    "usage: drover-agent --server unix:PATH|http://HOST:PORT --data DIR [options]\n"
-    "Runs jobs on this host for a Drover server.\n"
+    "usage: drover-agent --server URL --join TOKEN [options]     (once on each host)\n"
+    "       drover-agent [options]                               (from then on)\n"
+    "Runs jobs on this host for a Drover server. Make a token there: drover agent token\n"
     "\n"
-    "  --server WHERE       the server: unix:PATH on this host, or http://HOST:PORT\n"
-    "  --data DIR           folder for this agent's state and the logs of running jobs\n"
-    "  --token-file FILE    the credential for a server on another host\n"
-    "  --gpu SOURCE         nvml (default), simulated[:N], or none\n"
+    "  --server URL         http(s)://HOST:PORT, or unix:PATH on the server's own host;\n"
+    "                       kept when it joins, so that it need not be given again\n"
+    "  --join TOKEN         joins with this token, keeps a credential of its own, and goes on\n"
+    "  --join-file FILE     the same with the token in a file (- for standard input)\n"
+    "  --join-only          ends when it has joined\n"
+    "  --data DIR           this agent's state and the logs of running jobs\n"
+    "                       (default: /var/lib/drover-agent, or ~/.drover-agent if not root)\n"
     "  --name NAME          of this node (default: the host's name)\n"
+    "  --ca FILE            PEM authorities that the server's certificate must lead to\n"
+    "                       (default: the system's)\n"
+    "  --cert FILE --key FILE   client certificate, where the server asks for one\n"
+    "  --gpu SOURCE         nvml (default), simulated[:N], or none\n"
     "  --shim PATH          drover-shim (default: beside this program)\n"
+    "  --token-file FILE    a bearer credential instead of the kept one\n"
     "  --log-level LEVEL    debug, info (default), warning, error\n"
     "  --local              belongs to a server on this host and ends with it\n"
     "  --once-idle-exit     ends when every job it was given is done and forgotten\n"
-    "  --version, --help\n";
+    "  --version, --help\n"
+    "\n"
+    "Ends with 0 when asked to, 75 when another agent has the folder, 78 when it has no "
+    "credential\n"
+    "(join first) or the node was removed from the fleet.\n";
 
-enum { TOKEN_MAX = 4096, EXIT_USAGE = 2, EXIT_TAKEN = 75 };
+enum { TOKEN_MAX = 4096, EXIT_USAGE = 2, EXIT_TAKEN = 75, EXIT_NOT_JOINED = 78 };
 
 static int fail(const char *text)
 {
@@ -37,33 +51,10 @@ static int fail(const char *text)
     return EXIT_USAGE;
 }
 
-/* "http://HOST:PORT" or "http://[V6]:PORT"; host is cut out of a copy that lives for ever. */
-static bool parse_http(const char *url, struct agent_config *c)
-{
-    char *host = mem_strdup(url + strlen("http://")), *port = strrchr(host, ':');
-    int64_t n;
-    if (port == NULL)
-        return false;
-    *port++ = '\0';
-    size_t len = strlen(port);
-    if (len > 0 && port[len - 1] == '/')
-        port[len - 1] = '\0';
-    if (!str_int(port, &n) || n < 1 || n > 65535 || *host == '\0')
-        return false;
-    len = strlen(host);
-    if (host[0] == '[' && host[len - 1] == ']') {
-        host[len - 1] = '\0';
-        host++;
-    }
-    c->server_host = host;
-    c->server_port = (uint16_t)n;
-    return true;
-}
-
 static char *read_token(const char *path)
 {
     char *text = mem_alloc(TOKEN_MAX + 1);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = strcmp(path, "-") == 0 ? dup(0) : open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd >= 0 ? read(fd, text, TOKEN_MAX) : -1;
     if (fd >= 0)
         close(fd);
@@ -83,25 +74,27 @@ static char *own_shim(void)
     return mem_printf("%s/drover-shim", path);
 }
 
+static const char *own_data(void)
+{
+    const char *home = getenv("HOME");
+    if (geteuid() == 0 || home == NULL || *home != '/')
+        return "/var/lib/drover-agent";
+    return mem_printf("%s/.drover-agent", home);
+}
+
 int main(int argc, char **argv)
 {
     if (gpu_helper_wanted(argc, argv))
         return gpu_helper_main(argc, argv);
-    enum {
-        STREAM = 128,
-        SERVER = 256,
-        TOKEN,
-        DATA,
-        GPU,
-        NAME,
-        SHIM,
-        LEVEL,
-        LOCAL,
-        ONCE,
-        VERSION,
-        HELP
-    };
+    enum { SERVER = 256, JOIN, JOIN_FILE, JOIN_ONLY, CA, CERT, KEY, TOKEN, DATA, GPU, NAME, SHIM };
+    enum { LEVEL = SHIM + 1, STREAM, LOCAL, ONCE, VERSION, HELP };
     static const struct option options[] = {{"server", required_argument, NULL, SERVER},
+                                            {"join", required_argument, NULL, JOIN},
+                                            {"join-file", required_argument, NULL, JOIN_FILE},
+                                            {"join-only", no_argument, NULL, JOIN_ONLY},
+                                            {"ca", required_argument, NULL, CA},
+                                            {"cert", required_argument, NULL, CERT},
+                                            {"key", required_argument, NULL, KEY},
                                             {"token-file", required_argument, NULL, TOKEN},
                                             {"data", required_argument, NULL, DATA},
                                             {"gpu", required_argument, NULL, GPU},
@@ -118,13 +111,33 @@ int main(int argc, char **argv)
     enum log_level level = LOG_INFO;
     bool stream = false;
     c.argv = argv;
+    struct err e;
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;)
         switch (o) {
         case SERVER:
-            if (str_starts(optarg, "unix:") && optarg[5] != '\0')
-                c.server_unix = optarg + 5;
-            else if (!str_starts(optarg, "http://") || !parse_http(optarg, &c))
-                return fail("--server must be unix:PATH or http://HOST:PORT");
+            c.server = optarg;
+            if (dial_parse(optarg, &c.to, &e) != OK)
+                return fail(e.text);
+            break;
+        case JOIN:
+            c.join = optarg;
+            break;
+        case JOIN_FILE:
+            c.join = read_token(optarg);
+            if (*c.join == '\0')
+                return fail("--join-file: the file cannot be read or is empty");
+            break;
+        case JOIN_ONLY:
+            c.join_only = true;
+            break;
+        case CA:
+            c.to.ca = optarg;
+            break;
+        case CERT:
+            c.to.cert = optarg;
+            break;
+        case KEY:
+            c.to.key = optarg;
             break;
         case TOKEN:
             c.token = read_token(optarg);
@@ -167,20 +180,29 @@ int main(int argc, char **argv)
         }
     if (optind < argc)
         return fail("unexpected argument");
-    if (c.data == NULL || (c.server_unix == NULL && c.server_host == NULL))
-        return fail("--server and --data are needed");
+    if (c.join_only && c.join == NULL)
+        return fail("--join-only goes with --join or --join-file");
+    if ((c.to.cert == NULL) != (c.to.key == NULL))
+        return fail("--cert and --key go together");
+    if (c.data == NULL)
+        c.data = own_data();
     static char *beside; /* lives as long as the program */
     if (c.shim == NULL)
         c.shim = beside = own_shim();
     if (access(c.shim, X_OK) != 0)
         return fail("drover-shim is not beside this program: build it, or name it with --shim");
     log_setup(level, false, NULL);
-    if (stream)
+    if (stream) {
+        static struct credential own; /* its secret is the configuration's token */
+        if (credential_of_data(&c, &own, &e) != OK)
+            return fail(e.text);
         return stream_main(&c);
-    struct err e;
+    }
     int k = agent_run(&c, &e);
     if (k == OK)
         return 0;
     log_error("agent", "%s", e.text);
-    return k == ERR_CONFLICT ? EXIT_TAKEN : 1;
+    return k == ERR_CONFLICT && e.code[0] == '\0' ? EXIT_TAKEN
+           : k == ERR_UNAUTHENTICATED             ? EXIT_NOT_JOINED
+                                                  : 1;
 }

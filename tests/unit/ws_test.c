@@ -579,16 +579,16 @@ static void talk(const struct ws_client_config *config)
 TEST(our_client_and_our_server_talk)
 {
     up();
-    talk(&(struct ws_client_config){.host = "127.0.0.1",
-                                    .port = port,
+    struct dial_to tcp = {.host = "127.0.0.1", .port = port}, local = {0};
+    snprintf(local.unix_path, sizeof(local.unix_path), "%s", socket_path);
+    talk(&(struct ws_client_config){.to = &tcp,
                                     .path = "/link",
                                     .bearer = "drv_x",
                                     .protocol = "drover-test.1",
                                     .timeout_ms = 5000});
-    talk(&(struct ws_client_config){
-        .unix_path = socket_path, .path = "/link", .protocol = "drover-test.1"});
+    talk(&(struct ws_client_config){.to = &local, .path = "/link", .protocol = "drover-test.1"});
     /* Closed by the client. */
-    struct ws_client_config config = {.unix_path = socket_path, .path = "/link"};
+    struct ws_client_config config = {.to = &local, .path = "/link"};
     struct err e = {0};
     struct ws_client *c = NULL;
     CHECK_OK(ws_client_connect(&config, &c, &e), &e);
@@ -609,19 +609,20 @@ TEST(our_client_and_our_server_talk)
 TEST(our_client_says_why_it_cannot_connect)
 {
     up();
+    struct dial_to tcp = {.host = "127.0.0.1", .port = port}, local = {0};
+    snprintf(local.unix_path, sizeof(local.unix_path), "%s", socket_path);
     struct err e = {0};
     struct ws_client *c = NULL;
-    struct ws_client_config config = {.host = "127.0.0.1", .port = port, .path = "/denied"};
+    struct ws_client_config config = {.to = &tcp, .path = "/denied"};
     CHECK_INT(ws_client_connect(&config, &c, &e), ERR_UNAUTHENTICATED);
-    config = (struct ws_client_config){
-        .host = "127.0.0.1", .port = port, .path = "/link", .protocol = "other"};
+    config = (struct ws_client_config){.to = &tcp, .path = "/link", .protocol = "other"};
     CHECK_INT(ws_client_connect(&config, &c, &e), ERR_UPSTREAM);
-    config = (struct ws_client_config){.unix_path = socket_path, .path = "/x\r\nY: z"};
+    config = (struct ws_client_config){.to = &local, .path = "/x\r\nY: z"};
     CHECK_INT(ws_client_connect(&config, &c, &e), ERR_INVALID);
     down();
-    config = (struct ws_client_config){.host = "127.0.0.1", .port = port, .path = "/link"};
+    config = (struct ws_client_config){.to = &tcp, .path = "/link"};
     CHECK_INT(ws_client_connect(&config, &c, &e), ERR_UNAVAILABLE);
-    config = (struct ws_client_config){.unix_path = socket_path, .path = "/link"};
+    config = (struct ws_client_config){.to = &local, .path = "/link"};
     CHECK_INT(ws_client_connect(&config, &c, &e), ERR_UNAVAILABLE);
     CHECK(c == NULL);
 }
@@ -635,7 +636,9 @@ TEST(our_client_does_not_wait_for_ever)
     CHECK_INT(listen(listener, 5), 0);
     getsockname(listener, (struct sockaddr *)&a, &n);
     struct ws_client_config config = {
-        .host = "127.0.0.1", .port = ntohs(a.sin_port), .path = "/", .timeout_ms = 300};
+        .to = &(struct dial_to){.host = "127.0.0.1", .port = ntohs(a.sin_port)},
+        .path = "/",
+        .timeout_ms = 300};
     struct err e = {0};
     struct ws_client *c = NULL;
     int64_t began = ms_now();

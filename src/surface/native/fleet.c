@@ -50,8 +50,10 @@ PAGE_VIEW(gpus_view, "GpuList", &gpu_view);
 
 #define NODE(wire, m, ...) SAME(struct node_shown, wire, node.m, __VA_ARGS__)
 VIEW(node_view, struct node_shown, "Node", &node_record, 0, NODE("id", id), NODE("name", name),
-     NODE("state", state), NODE("agent_version", agent_version), NODE("last_seen", last_seen),
-     NODE("boot_id", boot_id), NODE("os", os), NODE("kernel", kernel), NODE("cpus", cpus),
+     NODE("state", state), NODE("state_reason", state_reason), NODE("state_since", state_since),
+     NODE("is_local", is_local, .doc = "the server's own host"), NODE("joined_at", joined_at),
+     NODE("agent_version", agent_version), NODE("last_seen", last_seen), NODE("boot_id", boot_id),
+     NODE("os", os), NODE("kernel", kernel), NODE("cpus", cpus),
      FIELD(struct node_shown, "memory_mib", memory_mib, T_INT, .flags = F_NULL),
      FIELD(struct node_shown, "memory_used_mib", memory_used_mib, T_INT, .flags = F_NULL),
      FIELD(struct node_shown, "cpu_percent", cpu_percent, T_REAL, .flags = F_NULL),

@@ -14,7 +14,7 @@ static const struct route link_routes[] = {
      .name = "agent_link",
      .summary = "The link of a node's agent",
      .access = ACCESS_AGENT,
-     .flags = ROUTE_STREAM | ROUTE_NO_TX,
+     .flags = ROUTE_STREAM | ROUTE_NO_TX | ROUTE_NO_LIMIT,
      .handle = agent_link},
 };
 const struct module native_link_module = {

@@ -3,6 +3,21 @@ export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        AgentJoinInput: {
+            token: string;
+            /** @description of the node */
+            name: string;
+            /** @description SHA-256 of the credential that the agent made, in hexadecimal */
+            credential_hash: string;
+        };
+        AgentJoined: {
+            /** @description node id */
+            node: string;
+            /** @description host name */
+            name: string;
+            /** @description of the server */
+            version: string;
+        };
         CredentialsInput: {
             email: string;
             password: string;
@@ -153,7 +168,7 @@ export interface components {
              * @description how it ended
              * @enum {string|null}
              */
-            end_reason: "exited" | "signalled" | "out_of_memory" | "timed_out" | "cancelled" | "supervisor_lost" | "start_failed" | "node_rebooted" | "provider" | null;
+            end_reason: "exited" | "signalled" | "out_of_memory" | "timed_out" | "cancelled" | "supervisor_lost" | "start_failed" | "node_rebooted" | "node_lost" | "provider" | null;
             /** Format: date-time */
             created_at: string;
             /** Format: date-time */
@@ -237,6 +252,61 @@ export interface components {
                 [key: string]: string;
             };
         };
+        JoinToken: {
+            /** @description the token */
+            id: string;
+            /** @description names of nodes that may join with it, such as gpu-*; null: any */
+            name: string | null;
+            /** @description its first characters */
+            prefix: string;
+            /** @description how many nodes may join with it */
+            uses: number;
+            /** @description how many have */
+            used: number;
+            made_by: string;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            expires_at: string;
+        };
+        JoinTokenList: {
+            items: components["schemas"]["JoinToken"][];
+            /** @description for the query's cursor; null: that was all */
+            next_cursor: string | null;
+        };
+        JoinTokenMade: {
+            /** @description the token */
+            id: string;
+            /** @description names of nodes that may join with it, such as gpu-*; null: any */
+            name: string | null;
+            /** @description its first characters */
+            prefix: string;
+            /** @description how many nodes may join with it */
+            uses: number;
+            /** @description how many have */
+            used: number;
+            made_by: string;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            expires_at: string;
+            /** @description shown once */
+            token: string;
+        };
+        JoinTokenMakeInput: {
+            /** @description names of nodes that may join with it, such as gpu-*; any when left out */
+            name?: string | null;
+            /**
+             * @description how many nodes may join with it
+             * @default 1
+             */
+            uses?: number;
+            /**
+             * @description how long it is good, s
+             * @default 86400
+             */
+            expires_s?: number;
+        };
         Line: {
             /** @description line number from 1 in its try */
             n: number;
@@ -276,7 +346,18 @@ export interface components {
             /** @description host name */
             name: string;
             /** @enum {string} */
-            state: "offline" | "online";
+            state: "unreachable" | "online" | "down" | "removed";
+            /** @description one sentence: why it is in this state */
+            state_reason: string | null;
+            /** Format: date-time */
+            state_since: string | null;
+            /** @description the server's own host */
+            is_local: boolean;
+            /**
+             * Format: date-time
+             * @description when its agent joined; null: the server's own host
+             */
+            joined_at: string | null;
             agent_version: string | null;
             /** Format: date-time */
             last_seen: string | null;
@@ -299,6 +380,17 @@ export interface components {
             items: components["schemas"]["Node"][];
             /** @description for the query's cursor; null: that was all */
             next_cursor: string | null;
+        };
+        NodeLostDone: {
+            node: string;
+            ended_jobs: number;
+        };
+        NodeLostInput: {
+            /**
+             * @description its jobs end as lost; without it the answer says which
+             * @default false
+             */
+            confirm?: boolean;
         };
         Overview: {
             version: string;

@@ -85,6 +85,7 @@ export default {
     supervisor_lost: 'supervisor lost',
     start_failed: 'could not start',
     node_rebooted: 'node restarted',
+    node_lost: 'node lost',
   },
   priority: { low: 'Low', normal: 'Normal', high: 'High', urgent: 'Urgent' },
   overview: {

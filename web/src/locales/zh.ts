@@ -87,6 +87,7 @@ const zh: Messages = {
     supervisor_lost: '监管进程丢失',
     start_failed: '无法启动',
     node_rebooted: '节点重启',
+    node_lost: '节点丢失',
   },
   priority: { low: '低', normal: '普通', high: '高', urgent: '紧急' },
   overview: {
