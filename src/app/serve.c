@@ -158,7 +158,8 @@ static int open_doors(struct server *s, struct err *e)
 
 static int server_open(struct server *s, const struct options *o, struct err *e)
 {
-    err_translate_with(logs_texts_zh); /* a room without a module */
+    err_translate_with(logs_texts_zh); /* rooms without a module */
+    err_translate_with(gpu_texts);
     int rc = house_create(app_modules, &s->house, e);
     if (rc != OK)
         return rc;

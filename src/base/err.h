@@ -88,7 +88,11 @@ struct err_text {
 void err_translate_with(const struct err_text *rows);
 /* The text in the thread's language; en itself if no row has it. */
 const char *err_tr(const char *en);
-/* Calls fn for every known row: for tests. */
+/* Adds a text that was made in English and stored, in the thread's language: the row whose format
+ * made it is recognised by its words (retell.c). What no row made is added as it is. */
+struct buf;
+void err_retell(struct buf *to, const char *en);
+/* Calls fn for every known row. */
 void err_texts_each(void (*fn)(const struct err_text *row, void *ctx), void *ctx);
 
 #endif

@@ -24,7 +24,7 @@ RECORD(event_record, struct event, "events", MEMBER(struct event, id, T_ID, .pre
        MEMBER(struct event, owner, T_INT),
        MEMBER(struct event, severity, T_ENUM, .names = severity_names),
        MEMBER(struct event, actor, T_TEXT, .doc = "who did it"),
-       MEMBER(struct event, summary, T_TEXT, .doc = "one sentence"),
+       MEMBER(struct event, summary, T_TEXT, .flags = M_TOLD, .doc = "one sentence"),
        MEMBER(struct event, data, T_JSON, .doc = "the facts"));
 
 static const struct migration event_migrations[] = {

@@ -71,6 +71,7 @@ struct list {
 enum {
     M_NULL = 1,   /* may be null */
     M_SECRET = 2, /* never in an answer, a log or an event */
+    M_TOLD = 4,   /* T_TEXT: made by us in English; views tell it in the reader's language */
 };
 
 struct member {

@@ -224,10 +224,16 @@ out:
     err_lang_set(LANG_EN);
 }
 
-/* "zh-CN,zh;q=0.9,en;q=0.8" → zh when it comes before en. */
+/* "zh-CN,zh;q=0.9,en;q=0.8" → zh when it comes before en. A page cannot set a header of its
+ * WebSocket: ?lang= says it there. */
 static enum lang accept_language(struct request *q)
 {
     const char *s = http_header(q->http, "Accept-Language");
+    const char *asked = http_header(q->http, "Upgrade") != NULL
+                            ? strstr(http_query(q->http), "lang=")
+                            : NULL;
+    if (asked != NULL)
+        s = asked + strlen("lang=");
     if (s == NULL)
         return strcmp(setting_text(q->house, "DEFAULT_LANG"), "zh") == 0 ? LANG_ZH : LANG_EN;
     const char *zh = strcasestr(s, "zh"), *en = strcasestr(s, "en");

@@ -25,6 +25,7 @@ static int link_fields(const struct view *v, struct err *e)
                            f->name);
         f->type = m->type;
         f->flags |= m->flags & M_NULL ? F_NULL : 0;
+        f->flags |= m->flags & M_TOLD ? F_TOLD : 0;
         if (m->flags & M_SECRET)
             return err_set(e, ERR_INTERNAL, "view %s shows the secret %s", v->name, m->column);
         if (f->min == 0 && f->max == 0) {
@@ -111,7 +112,13 @@ static void write_field(struct json *j, const struct field *f, const void *at)
         break;
     case T_TEXT:
     case T_UUID:
-        json_text(j, *(const char *const *)at);
+        if (f->flags & F_TOLD && err_lang() != LANG_EN) {
+            AUTO(buf) struct buf told = {0};
+            err_retell(&told, *(const char *const *)at);
+            json_text(j, buf_str(&told));
+        } else {
+            json_text(j, *(const char *const *)at);
+        }
         break;
     case T_JSON:
         json_raw(j, *(const char *const *)at);

@@ -25,6 +25,7 @@ enum {
     F_EMAIL = 16,    /* T_TEXT: must look like an address (RFC 5321 sizes) */
     F_ANYCASE = 32,  /* T_ENUM: text in any case */
     F_FORM = 64,     /* accepted and ignored */
+    F_TOLD = 128,    /* T_TEXT: made by us in English; told in the reader's language (err_retell) */
 };
 enum {
     VIEW_SEEN = 1, /* parses presence into the leading `uint64_t seen` */

@@ -3,6 +3,13 @@
 
 const struct err_text fleet_texts[] = {
     {"%s is held by %s %lld", "%s 正被 %s %lld 占用"},
+    /* stored: events and why a node is as it is */
+    {"node %s answers", "节点 %s 已应答"},
+    {"node %s: %s", "节点 %s：%s"},
+    {"%s found: %s", "发现 %s：%s"},
+    {"it has joined and its agent has not connected yet", "已加入，代理尚未连接"},
+    {"the server was started and this node has not come back yet",
+     "服务器已启动，此节点尚未重新连接"},
     {"this node was removed from the fleet", "此节点已从集群移除"},
     {"no such token", "没有这个令牌"},
     {"no node n-%lld", "没有节点 n-%lld"},

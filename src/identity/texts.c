@@ -2,6 +2,11 @@
 #include "identity/parts.h"
 
 const struct err_text identity_texts[] = {
+    /* of events */
+    {"account %s %s", "账号 %s %s"},
+    {"was made", "已创建"},
+    {"was changed", "已修改"},
+    {"was deleted", "已删除"},
     {"the cryptography library does not start", "加密库无法启动"},
     {"too many people sign in at this moment; try again", "当前登录的人太多，请稍后再试"},
     {"there is no memory to check a password; try again", "内存不足，无法校验密码，请稍后再试"},

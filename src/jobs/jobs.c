@@ -14,47 +14,46 @@
 #include <stdlib.h>
 #include <string.h>
 
-RECORD(job_record, struct job, "jobs", MEMBER(struct job, id, T_ID, .prefix = "j", .doc = "job id"),
-       MEMBER(struct job, uuid, T_UUID, .doc = "the same job on the documented surfaces"),
-       MEMBER(struct job, name, T_TEXT, .min = 1, .max = 255),
-       MEMBER(struct job, kind, T_ENUM, .names = job_kind_names),
-       MEMBER(struct job, state, T_ENUM, .names = job_state_names),
-       MEMBER(struct job, reason, T_TEXT, .flags = M_NULL, .doc = "why it is in this state"),
-       MEMBER(struct job, owner, T_INT),
-       MEMBER(struct job, owner_email, T_TEXT, .doc = "who submitted it"),
-       MEMBER(struct job, priority, T_INT, .min = 1, .max = 10),
-       MEMBER(struct job, order_key, T_INT),
-       MEMBER(struct job, command, T_TEXTS, .min = 1, .max = 1000, .doc = "program and arguments"),
-       MEMBER(struct job, env, T_TEXTMAP, .doc = "environment of the job"),
-       MEMBER(struct job, cwd, T_TEXT, .flags = M_NULL, .doc = "working directory"),
-       MEMBER(struct job, image, T_TEXT, .flags = M_NULL, .doc = "container image"),
-       MEMBER(struct job, gpus, T_INT, .min = 0, .max = 1024, .doc = "GPUs asked for"),
-       MEMBER(struct job, gpu_type, T_TEXTS, .doc = "GPU types that will do; empty: any"),
-       MEMBER(struct job, cpus, T_INT, .flags = M_NULL, .min = 1, .max = 4096, .doc = "threads"),
-       MEMBER(struct job, memory_mib, T_INT, .flags = M_NULL, .min = 1, .max = 1 << 30,
-              .doc = "memory limit in MiB"),
-       MEMBER(struct job, time_limit_s, T_INT, .flags = M_NULL, .min = 1, .max = 31536000,
-              .doc = "time limit in seconds"),
-       MEMBER(struct job, grace_s, T_INT, .min = 0, .max = 3600),
-       MEMBER(struct job, retries, T_INT, .min = 0, .max = 10,
-              .doc = "further tries after a failure"),
-       MEMBER(struct job, attempt, T_INT, .doc = "tries begun so far"),
-       MEMBER(struct job, labels, T_TEXTMAP),
-       MEMBER(struct job, provider, T_TEXT, .doc = "where it runs: local or a cloud"),
-       MEMBER(struct job, node_id, T_ID, .flags = M_NULL, .prefix = "n"),
-       MEMBER(struct job, gpu_ids, T_TEXTS, .doc = "GPUs it holds or held last"),
-       MEMBER(struct job, exit_code, T_INT, .flags = M_NULL),
-       MEMBER(struct job, signal, T_INT, .flags = M_NULL),
-       MEMBER(struct job, end_reason, T_ENUM, .flags = M_NULL, .names = end_reason_names,
-              .doc = "how it ended"),
-       MEMBER(struct job, created_at, T_TIME), MEMBER(struct job, queued_at, T_TIME),
-       MEMBER(struct job, started_at, T_TIME, .flags = M_NULL),
-       MEMBER(struct job, ended_at, T_TIME, .flags = M_NULL),
-       MEMBER(struct job, cancel_requested, T_BOOL),
-       MEMBER(struct job, simulated, T_BOOL, .doc = "made up: the demo, not a real run"),
-       MEMBER(struct job, progress, T_REAL, .flags = M_NULL),
-       MEMBER(struct job, external_id, T_TEXT, .flags = M_NULL),
-       MEMBER(struct job, extra, T_JSON, .flags = M_NULL));
+RECORD(
+    job_record, struct job, "jobs", MEMBER(struct job, id, T_ID, .prefix = "j", .doc = "job id"),
+    MEMBER(struct job, uuid, T_UUID, .doc = "the same job on the documented surfaces"),
+    MEMBER(struct job, name, T_TEXT, .min = 1, .max = 255),
+    MEMBER(struct job, kind, T_ENUM, .names = job_kind_names),
+    MEMBER(struct job, state, T_ENUM, .names = job_state_names),
+    MEMBER(struct job, reason, T_TEXT, .flags = M_NULL | M_TOLD, .doc = "why it is in this state"),
+    MEMBER(struct job, owner, T_INT),
+    MEMBER(struct job, owner_email, T_TEXT, .doc = "who submitted it"),
+    MEMBER(struct job, priority, T_INT, .min = 1, .max = 10), MEMBER(struct job, order_key, T_INT),
+    MEMBER(struct job, command, T_TEXTS, .min = 1, .max = 1000, .doc = "program and arguments"),
+    MEMBER(struct job, env, T_TEXTMAP, .doc = "environment of the job"),
+    MEMBER(struct job, cwd, T_TEXT, .flags = M_NULL, .doc = "working directory"),
+    MEMBER(struct job, image, T_TEXT, .flags = M_NULL, .doc = "container image"),
+    MEMBER(struct job, gpus, T_INT, .min = 0, .max = 1024, .doc = "GPUs asked for"),
+    MEMBER(struct job, gpu_type, T_TEXTS, .doc = "GPU types that will do; empty: any"),
+    MEMBER(struct job, cpus, T_INT, .flags = M_NULL, .min = 1, .max = 4096, .doc = "threads"),
+    MEMBER(struct job, memory_mib, T_INT, .flags = M_NULL, .min = 1, .max = 1 << 30,
+           .doc = "memory limit in MiB"),
+    MEMBER(struct job, time_limit_s, T_INT, .flags = M_NULL, .min = 1, .max = 31536000,
+           .doc = "time limit in seconds"),
+    MEMBER(struct job, grace_s, T_INT, .min = 0, .max = 3600),
+    MEMBER(struct job, retries, T_INT, .min = 0, .max = 10, .doc = "further tries after a failure"),
+    MEMBER(struct job, attempt, T_INT, .doc = "tries begun so far"),
+    MEMBER(struct job, labels, T_TEXTMAP),
+    MEMBER(struct job, provider, T_TEXT, .doc = "where it runs: local or a cloud"),
+    MEMBER(struct job, node_id, T_ID, .flags = M_NULL, .prefix = "n"),
+    MEMBER(struct job, gpu_ids, T_TEXTS, .doc = "GPUs it holds or held last"),
+    MEMBER(struct job, exit_code, T_INT, .flags = M_NULL),
+    MEMBER(struct job, signal, T_INT, .flags = M_NULL),
+    MEMBER(struct job, end_reason, T_ENUM, .flags = M_NULL, .names = end_reason_names,
+           .doc = "how it ended"),
+    MEMBER(struct job, created_at, T_TIME), MEMBER(struct job, queued_at, T_TIME),
+    MEMBER(struct job, started_at, T_TIME, .flags = M_NULL),
+    MEMBER(struct job, ended_at, T_TIME, .flags = M_NULL),
+    MEMBER(struct job, cancel_requested, T_BOOL),
+    MEMBER(struct job, simulated, T_BOOL, .doc = "made up: the demo, not a real run"),
+    MEMBER(struct job, progress, T_REAL, .flags = M_NULL),
+    MEMBER(struct job, external_id, T_TEXT, .flags = M_NULL),
+    MEMBER(struct job, extra, T_JSON, .flags = M_NULL));
 
 RECORD(attempt_record, struct attempt, "job_attempts",
        MEMBER(struct attempt, id, T_ID, .prefix = "a"),
@@ -70,7 +69,7 @@ RECORD(attempt_record, struct attempt, "job_attempts",
        MEMBER(struct attempt, end_reason, T_ENUM, .flags = M_NULL, .names = end_reason_names),
        MEMBER(struct attempt, exit_code, T_INT, .flags = M_NULL),
        MEMBER(struct attempt, signal, T_INT, .flags = M_NULL),
-       MEMBER(struct attempt, detail, T_TEXT, .flags = M_NULL),
+       MEMBER(struct attempt, detail, T_TEXT, .flags = M_NULL | M_TOLD),
        MEMBER(struct attempt, cpu_us, T_INT, .flags = M_NULL),
        MEMBER(struct attempt, max_rss_kib, T_INT, .flags = M_NULL));
 
@@ -111,13 +110,6 @@ static const struct setting jobs_settings[] = {
      .doc = "waiting this long is worth one point of priority"},
     {"JOB_LOG_MAX_BYTES", NULL, SET_INT, "2147483648", 4096, INT64_MAX / 2,
      .doc = "output of one attempt that is kept; what is over is dropped and counted"},
-};
-
-static const struct err_text jobs_texts[] = {
-    {"no job %s", "没有任务 %s"},
-    {"cannot run here: %s", "无法在此运行：%s"},
-    {"the %s is %s: %s is not possible", "%s 处于 %s 状态：不能 %s"},
-    {0},
 };
 
 /* ---- the module ---- */
@@ -351,7 +343,9 @@ static int check_possible(struct tx *tx, struct jobs *jobs, const struct job *j,
     char reason[200];
     if (placement_possible(nodes, s->n_nodes, &r, reason))
         return OK;
-    return err_set(e, ERR_NO_CAPACITY, "cannot run here: %s", reason);
+    AUTO(buf) struct buf told = {0};
+    err_retell(&told, reason);
+    return err_set(e, ERR_NO_CAPACITY, "cannot run here: %s", buf_str(&told));
 }
 
 static const char *name_from_command(const struct texts *command, struct arena *a)

@@ -67,6 +67,9 @@ int attempt_live(struct tx *tx, int64_t job, struct arena *a, struct attempt *ou
 /* files.c: the members of a start message that say which files travel */
 void job_files_write(const struct job *j, struct json *to, struct arena *a);
 
+/* texts.c */
+extern const struct err_text jobs_texts[];
+
 /* cloud.c */
 void jobs_follow_clouds(struct house *h, void *state); /* duty */
 void jobs_clouds_fini(struct jobs *jobs);

@@ -68,6 +68,7 @@ void socket_join(struct socket *s, const char *key, const char *name, enum topic
         t->native = s->native;
         t->job = job;
         t->who = s->who;
+        t->lang = s->lang;
         map_put(&l->topics, key, t);
         if (follows_log(t))
             tail_use(l, job);
@@ -100,9 +101,17 @@ void socket_leave(struct socket *s, struct topic *t)
     topic_destroy(l, t);
 }
 
+const char *live_key(char to[LIVE_KEY_SIZE], const char *key, enum lang lang)
+{
+    snprintf(to, LIVE_KEY_SIZE, "%s%s", key, lang == LANG_ZH ? " zh" : "");
+    return to;
+}
+
 bool live_topic_wanted(struct live *l, const char *key)
 {
-    return map_get(&l->topics, key) != NULL;
+    char zh[LIVE_KEY_SIZE];
+    return map_get(&l->topics, key) != NULL ||
+           map_get(&l->topics, live_key(zh, key, LANG_ZH)) != NULL;
 }
 
 /* ---- telling ---- */
@@ -154,6 +163,28 @@ void live_publish(struct live *l, const char *key, const char *type, const char 
     pthread_mutex_lock(&l->lock);
     publish_locked(l, key, type, rest.data, rest.len, &whole);
     pthread_mutex_unlock(&l->lock);
+}
+
+void live_publish_told(struct live *l, const char *const *keys, size_t n, const char *type,
+                       live_write_fn *write, void *ctx)
+{
+    char key[LIVE_KEY_SIZE];
+    for (enum lang lang = LANG_EN; lang <= LANG_ZH; lang++) {
+        bool wanted = false;
+        pthread_mutex_lock(&l->lock);
+        for (size_t i = 0; i < n; i++)
+            wanted |= map_get(&l->topics, live_key(key, keys[i], lang)) != NULL;
+        pthread_mutex_unlock(&l->lock);
+        if (!wanted)
+            continue;
+        AUTO(buf) struct buf b = {0};
+        struct json j = json_to(&b);
+        err_lang_set(lang);
+        write(&j, ctx);
+        err_lang_set(LANG_EN);
+        for (size_t i = 0; i < n; i++)
+            live_publish(l, live_key(key, keys[i], lang), type, b.data + 1, b.len - 2);
+    }
 }
 
 void live_publish_task(struct live *l, const struct job *j, const char *type, const char *members,

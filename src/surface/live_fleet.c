@@ -22,8 +22,9 @@ static const int64_t native_us = US_PER_S, documented_us = 5 * US_PER_S, node_us
 
 /* The groups of `gpu` that have members: who sees which names differs. */
 struct group {
-    char key[64];
+    char key[LIVE_KEY_SIZE];
     struct principal who;
+    enum lang lang;
 };
 
 static size_t native_groups(struct live *l, struct group *to)
@@ -37,6 +38,7 @@ static size_t native_groups(struct live *l, struct group *to)
         if (t->kind != TOPIC_GPU || !t->native)
             continue;
         snprintf(to[n].key, sizeof(to[n].key), "%s", key);
+        to[n].lang = t->lang;
         to[n++].who = t->who;
     }
     pthread_mutex_unlock(&l->lock);
@@ -81,20 +83,24 @@ static void tell_native(struct live *l, const struct fleet_snapshot *s, int64_t 
     struct group *groups = arena_alloc(&a, GROUPS_MAX * sizeof(*groups));
     size_t n = native_groups(l, groups);
     if (n > 0 && s->n_gpus > 0) {
-        AUTO(buf) struct buf nobody = {0};
+        struct buf nobody[LANG_ZH + 1] = {0}; /* by language */
         if (l->gpu_at >= s->n_gpus)
             l->gpu_at = 0;
         for (size_t i = 0; i < n; i++) {
             AUTO(buf) struct buf own = {0};
-            struct buf *b = &nobody;
+            struct buf *b = &nobody[groups[i].lang];
+            err_lang_set(groups[i].lang);
             if (sees_some(s, &groups[i].who)) {
                 b = &own;
                 write_slice(b, s, l->gpu_at, &groups[i].who);
-            } else if (nobody.len == 0) {
+            } else if (b->len == 0) {
                 write_slice(b, s, l->gpu_at, NULL); /* the same for all who hold nothing */
             }
             live_publish(l, groups[i].key, "gpu_metrics", b->data + 1, b->len - 2);
         }
+        err_lang_set(LANG_EN);
+        for (size_t i = 0; i < ARRAY_LEN(nobody); i++)
+            buf_fini(&nobody[i]);
     }
     arena_fini(&a);
     l->gpu_at = l->gpu_at + SLICE < s->n_gpus ? l->gpu_at + SLICE : 0;
@@ -187,6 +193,16 @@ struct told_node {
     int64_t told_us;
 };
 
+static void write_node(struct json *j, void *ctx)
+{
+    struct node_shown shown;
+    node_show(ctx, &shown);
+    json_open(j, '{');
+    json_key(j, "data");
+    view_write(j, &node_view, &shown);
+    json_close(j, '}');
+}
+
 static void tell_nodes(struct live *l, const struct fleet_snapshot *s, int64_t now)
 {
     char key[24];
@@ -208,15 +224,8 @@ static void tell_nodes(struct live *l, const struct fleet_snapshot *s, int64_t n
         *told = (struct told_node){n->node.state, n->n_gpus, now};
         if (!wanted)
             continue;
-        struct node_shown shown;
-        AUTO(buf) struct buf b = {0};
-        struct json w = json_to(&b);
-        node_show(n, &shown);
-        json_open(&w, '{');
-        json_key(&w, "data");
-        view_write(&w, &node_view, &shown);
-        json_close(&w, '}');
-        live_publish(l, "nodes", "node_update", b.data + 1, b.len - 2);
+        static const char *const keys[] = {"nodes"};
+        live_publish_told(l, keys, 1, "node_update", write_node, (void *)n);
     }
 }
 

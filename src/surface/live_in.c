@@ -103,15 +103,24 @@ static bool look_up(struct want *w)
     return false;
 }
 
+/* Whose messages hold texts that are told in the reader's language. */
+static bool is_told(const struct want *w)
+{
+    return w->s->native && (w->kind == TOPIC_JOBS || w->kind == TOPIC_JOB || w->kind == TOPIC_GPU ||
+                            w->kind == TOPIC_NODES || w->kind == TOPIC_EVENTS);
+}
+
 static bool subscribe_one(struct socket *s, const char *name)
 {
     struct want w = {.s = s, .name = name};
+    char key[LIVE_KEY_SIZE];
     bool done = false;
     if (strlen(name) > 64 || !look_up(&w))
         return false;
+    live_key(key, w.key, is_told(&w) ? s->lang : LANG_EN);
     pthread_mutex_lock(&s->live->lock);
     if (s->ws != NULL && s->topics.n < TOPICS_MAX) {
-        socket_join(s, w.key, name, w.kind, w.job);
+        socket_join(s, key, name, w.kind, w.job);
         done = true;
     }
     pthread_mutex_unlock(&s->live->lock);

@@ -186,6 +186,15 @@ static int note_tx(struct tx *tx, void *ctx, struct err *e)
     return rc != OK ? rc : job_show(tx, &j, true, &r->a, &r->job, e);
 }
 
+static void write_job(struct json *j, void *ctx)
+{
+    const struct note_read *r = ctx;
+    json_open(j, '{');
+    json_key(j, "data");
+    view_write(j, &job_view, &r->job);
+    json_close(j, '}');
+}
+
 static void tell_note(struct live *l, const struct note *n)
 {
     struct note_read r = {.note = n};
@@ -196,17 +205,11 @@ static void tell_note(struct live *l, const struct note *n)
         arena_fini(&r.a);
         return;
     }
-    AUTO(buf) struct buf b = {0};
-    struct json w = json_to(&b);
-    json_open(&w, '{');
-    json_key(&w, "data");
-    view_write(&w, &job_view, &r.job);
-    json_close(&w, '}');
-    live_publish(l, "jobs", "job_update", b.data + 1, b.len - 2);
+    char one[LIVE_KEY_SIZE];
     snprintf(key, sizeof(key), "jobs@%lld", (long long)r.job.j.owner);
-    live_publish(l, key, "job_update", b.data + 1, b.len - 2);
-    snprintf(key, sizeof(key), "job:%lld", (long long)n->job);
-    live_publish(l, key, "job_update", b.data + 1, b.len - 2);
+    snprintf(one, sizeof(one), "job:%lld", (long long)n->job);
+    const char *const keys[] = {"jobs", key, one};
+    live_publish_told(l, keys, ARRAY_LEN(keys), "job_update", write_job, &r);
     if (n->changed && n->to >= 0)
         tell_task(l, &r.job.j, n->to, n->reason);
     arena_fini(&r.a);
@@ -270,6 +273,14 @@ void live_on_job(struct house *h, void *state, const struct event *ev)
     }
 }
 
+static void write_event(struct json *j, void *ctx)
+{
+    json_open(j, '{');
+    json_key(j, "data");
+    view_write(j, &event_view, ctx);
+    json_close(j, '}');
+}
+
 void live_on_any(struct house *h, void *state, const struct event *ev)
 {
     struct live *l = state;
@@ -282,15 +293,8 @@ void live_on_any(struct house *h, void *state, const struct event *ev)
     pthread_mutex_unlock(&l->lock);
     if (!wanted)
         return;
-    AUTO(buf) struct buf b = {0};
-    struct json w = json_to(&b);
-    json_open(&w, '{');
-    json_key(&w, "data");
-    view_write(&w, &event_view, ev);
-    json_close(&w, '}');
-    live_publish(l, "events:all", "event", b.data + 1, b.len - 2);
-    if (!personal)
-        live_publish(l, "events", "event", b.data + 1, b.len - 2);
+    static const char *const keys[] = {"events:all", "events"};
+    live_publish_told(l, keys, personal ? 1 : 2, "event", write_event, (void *)ev);
 }
 
 /* Notes that no worker was free for. */

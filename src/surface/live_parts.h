@@ -27,12 +27,13 @@ enum {
 };
 
 struct topic {
-    char *key;  /* "n:jobs@7": the topic as one group of people gets it */
+    char *key;  /* "jobs@7 zh": the topic as one group of people gets it, in their language */
     char *name; /* "jobs": as they call it */
     enum topic_kind kind;
     bool native;
     int64_t job;          /* TOPIC_JOB, _LOG, _TASK */
     struct principal who; /* TOPIC_GPU in native form: whose holders have names */
+    enum lang lang;
     struct vec members;   /* struct socket */
 };
 
@@ -119,7 +120,16 @@ void live_publish_task(struct live *l, const struct job *j, const char *type, co
                        size_t n, bool all);
 /* To one socket, outside topics. */
 void live_say(struct socket *s, const char *type, const char *members, size_t n);
+/* In any language. Under the hub's lock. */
 bool live_topic_wanted(struct live *l, const char *key);
+/* The group of a topic that reads this language. */
+enum { LIVE_KEY_SIZE = 64 };
+const char *live_key(char to[LIVE_KEY_SIZE], const char *key, enum lang lang);
+/* To the groups of these keys in each language that is spoken there: write makes {"data":…} in the
+ * thread's language. */
+typedef void live_write_fn(struct json *j, void *ctx);
+void live_publish_told(struct live *l, const char *const *keys, size_t n, const char *type,
+                       live_write_fn *write, void *ctx);
 /* Under the hub's lock. */
 void socket_join(struct socket *s, const char *key, const char *name, enum topic_kind kind,
                  int64_t job);

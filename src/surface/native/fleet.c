@@ -45,7 +45,7 @@ VIEW(gpu_view, struct gpu_shown, "Gpu", NULL, 0, GPU("id", id, T_TEXT, .doc = "s
      GPU("simulated", simulated, T_BOOL), GPU("driver", driver, T_TEXT, .flags = F_NULL),
      GPU("cuda", cuda, T_TEXT, .flags = F_NULL),
      GPU("updated_at", updated_at, T_TIME, .flags = F_NULL, .doc = "when these values were read"),
-     GPU("note", note, T_TEXT, .flags = F_NULL, .doc = "what is wrong with it"));
+     GPU("note", note, T_TEXT, .flags = F_NULL | F_TOLD, .doc = "what is wrong with it"));
 PAGE_VIEW(gpus_view, "GpuList", &gpu_view);
 
 #define NODE(wire, m, ...) SAME(struct node_shown, wire, node.m, __VA_ARGS__)

@@ -38,6 +38,7 @@ struct follow {
     struct follow *next, **at; /* in its bucket, under the lock of all */
     struct follow_start s;
     struct principal who;
+    enum lang lang;
     atomic_int refs;
 
     pthread_mutex_t lock; /* the members up to the next comment */
@@ -342,6 +343,7 @@ static void pump(void *ctx)
         f->watched = f->s.attempt;
         logs_watch(f->all->logs, f->watched, on_log, f);
     }
+    err_lang_set(f->lang);
     for (int i = 0; i < ROUNDS_MAX && more; i++) {
         pthread_mutex_lock(&f->lock);
         f->stalled = !f->closed && http_stream_backlog(f->stream) > most;
@@ -352,6 +354,7 @@ static void pump(void *ctx)
             more = turn(f, &a);
         arena_reset(&a);
     }
+    err_lang_set(LANG_EN);
     arena_fini(&a);
     pthread_mutex_lock(&f->lock);
     f->scheduled = false;
@@ -402,6 +405,7 @@ int follows_take(struct request *q, const struct follow_start *s)
     f->all = all;
     f->s = *s;
     f->who = q->who;
+    f->lang = q->lang;
     f->credential_us = mono_us();
     f->state = -1;
     f->dirty = true;

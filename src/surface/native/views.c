@@ -262,6 +262,11 @@ void line_show(const struct log_line *l, int64_t attempt, struct arena *a, struc
             }
         text = to;
     }
+    if (l->stream == SPOOL_SYSTEM && err_lang() != LANG_EN) {
+        AUTO(buf) struct buf told = {0};
+        err_retell(&told, text);
+        text = arena_strdup(a, buf_str(&told));
+    }
     *out = (struct line_shown){.n = l->n,
                                .offset = (int64_t)l->offset,
                                .at = l->at_us,

@@ -189,7 +189,8 @@ LOCAL_VIEW(task_detail_view, struct task_detail, "TaskDetail", &job_record, 0, T
            COMPUTED("description", get_null, TEXT_N_SCHEMA),
            FIELD(struct task_detail, "updated_at", updated_at, T_TIME),
            SAME(struct job, "exit_code", exit_code),
-           FIELD(struct task_detail, "error_message", error_message, T_TEXT, .flags = F_NULL),
+           FIELD(struct task_detail, "error_message", error_message, T_TEXT,
+                 .flags = F_NULL | F_TOLD),
            FIELD(struct task_detail, "logs", logs, T_TEXT, .flags = F_NULL),
            COMPUTED("job_config", get_job_config, "{\"type\":\"object\"}"),
            COMPUTED("gpu_spec", get_gpu_spec, "{\"$ref\":\"#/components/schemas/GpuSpec\"}"),
@@ -377,7 +378,11 @@ static void get_job_id(struct json *j, const void *obj)
 static void get_error(struct json *j, const void *obj)
 {
     const struct job *job = obj;
-    json_text(j, job->state == JOB_FAILED || job->state == JOB_TIMEOUT ? job->reason : NULL);
+    AUTO(buf) struct buf told = {0};
+    bool bad = (job->state == JOB_FAILED || job->state == JOB_TIMEOUT) && job->reason != NULL;
+    if (bad)
+        err_retell(&told, job->reason);
+    json_text(j, bad ? buf_str(&told) : NULL);
 }
 LOCAL_VIEW(job_result_view, struct job_result, "JobResult", &job_record, 0,
            COMPUTED("job_id", get_job_id, "{\"type\":\"string\"}"),

@@ -74,6 +74,18 @@ export class Live {
     void this.connect()
   }
 
+  /** A new connection with a new address (the reader's language changed), then everything is read again. */
+  again(): void {
+    const socket = this.socket
+    if (!socket) return
+    this.socket = null
+    socket.onclose = null
+    socket.close(1000)
+    if (this.pingTimer) clearInterval(this.pingTimer)
+    this.pingTimer = null
+    void this.connect()
+  }
+
   subscribe(topic: string, subscriber: Subscriber): () => void {
     let set = this.topics.get(topic)
     if (!set) {

@@ -5,10 +5,12 @@ import { computed, onScopeDispose, ref, watch, type Ref } from 'vue'
 import { post } from '@/api/client'
 import { Live, type LiveMessage, type LiveState } from '@/api/live'
 import type { Ticket } from '@/api/types'
+import { usePrefs } from './prefs'
 import { useSession } from './session'
 
 export const useConnection = defineStore('connection', () => {
   const session = useSession()
+  const prefs = usePrefs()
   const live = ref<LiveState>('idle')
   const retryAtMs = ref<number | null>(null)
   const reachable = ref(true)
@@ -23,7 +25,7 @@ export const useConnection = defineStore('connection', () => {
   const link = new Live({
     async address() {
       const query = await ticketQuery()
-      return `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/v1/ws${query}`
+      return `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/v1/ws${query}&lang=${prefs.locale}`
     },
     onState(state, retryAt) {
       live.value = state
@@ -37,6 +39,11 @@ export const useConnection = defineStore('connection', () => {
     () => session.state,
     (state) => (state === 'in' ? link.start() : link.stop()),
     { immediate: true },
+  )
+  // Sentences of the server come in the reader's language.
+  watch(
+    () => prefs.locale,
+    () => link.again(),
   )
   window.addEventListener('online', () => link.retryNow())
   document.addEventListener('visibilitychange', () => {
