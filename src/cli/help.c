@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { HELP_WIDTH_MAX = 80, OPTION_COLUMN = 27, VERB_COLUMN = 14 };
+enum { HELP_WIDTH_MAX = 80, OPTION_COLUMN = 27, VERB_COLUMN = 16 };
 
 static size_t help_width(void)
 {

@@ -90,6 +90,16 @@ with Server(demo=True) as server:
         r = server.cli("submit", "--cwd", "sub", "--", "true", env={"DROVER_URL": server.url, "HOME": server.home})
         check(r.returncode == 2 and "begins with /" in r.stderr, r)
 
+    with case("reasons and events are stored in English and told in Chinese"):
+        r = server.cli("submit", "--json", "--wait", "--", "no-such-command")
+        job = json.loads(r.stdout.splitlines()[-1])
+        check(job["reason"] == "could not start: command not found: no-such-command", job["reason"])
+        zh = {"LC_ALL": "zh_CN.UTF-8"}
+        r = server.cli("show", job["id"], env=zh)
+        check("无法启动：找不到命令：no-such-command" in r.stdout and "失败：无法启动" in r.stdout, r.stdout)
+        answer = server.get(f"/v1/jobs/{job['id']}", headers={"Accept-Language": "zh-CN,en;q=0.5"}).json
+        check(answer["reason"] == "无法启动：找不到命令：no-such-command", answer["reason"])
+
     with case("who waits is told why; cancel; wait; what was meant"):
         first = json.loads(server.cli("submit", "--json", "--gpus", "4", "--name", "holder", "--", "sleep", "60").stdout)["id"]
         until(lambda: server.cli("ps", "--state", "running", "-q").stdout.strip() == first, what="the first job to run")
