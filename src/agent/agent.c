@@ -398,6 +398,9 @@ static void handle(struct agent *g, const struct epoll_event *ev)
     case ON_LINK:
         link_read(g);
         break;
+    case ON_PAGE:
+        page_event(g, (int64_t)(ev->data.u64 & 255));
+        break;
     case ON_DIALED:
         link_dialed(g);
         break;

@@ -13,18 +13,20 @@
 #include <stdint.h>
 
 struct agent_config {
-    struct dial_to to;   /* the server; no address: the one of the kept credential */
-    const char *server;  /* its address as it was given; NULL: not given */
-    const char *token;   /* bearer credential; NULL: the kept one, or none by a unix socket */
-    const char *join;    /* token to join with; NULL: not now */
-    bool join_only;      /* ends when it has joined */
-    const char *data;    /* folder; agent/ is made in it */
-    const char *gpu;     /* gpu_source_open() spec */
-    const char *name;    /* of the node; NULL: the host's name */
-    const char *shim;    /* path of drover-shim */
-    char **argv;         /* of this program: helpers are started with the same words */
-    bool local;          /* belongs to a server on this host: ends with it when it is idle */
-    bool once_idle_exit; /* ends when all attempts it had are forgotten (tests) */
+    struct dial_to to;      /* the server; no address: the one of the kept credential */
+    const char *server;     /* its address as it was given; NULL: not given */
+    const char *token;      /* bearer credential; NULL: the kept one, or none by a unix socket */
+    const char *join;       /* token to join with; NULL: not now */
+    const char *page;       /* ADDRESS:PORT of the page; NULL: none */
+    const char *page_token; /* that it demands; NULL: nothing, on loopback only */
+    bool join_only;         /* ends when it has joined */
+    const char *data;       /* folder; agent/ is made in it */
+    const char *gpu;        /* gpu_source_open() spec */
+    const char *name;       /* of the node; NULL: the host's name */
+    const char *shim;       /* path of drover-shim */
+    char **argv;            /* of this program: helpers are started with the same words */
+    bool local;             /* belongs to a server on this host: ends with it when it is idle */
+    bool once_idle_exit;    /* ends when all attempts it had are forgotten (tests) */
 };
 /* Returns OK when it was asked to end; ERR_CONFLICT when another agent has the folder;
  * ERR_UNAUTHENTICATED when it has no credential, or the node was removed from the fleet. */

@@ -33,6 +33,7 @@ struct attempt {
     struct attempt *next; /* in the table's list */
     enum attempt_state state;
     char boot_id[BOOT_ID_SIZE]; /* in which it was accepted */
+    char job[32];               /* "j-17", for the page; "": not looked up yet */
     int64_t journal_us;         /* 0: the journal does not have it yet, nothing is told */
     int gpus[ATTEMPT_GPUS_MAX];
     int n_gpus;

@@ -61,7 +61,7 @@ void link_down(struct agent *g)
     ws_client_close(g->ws);
     g->ws = NULL;
     if (g->welcome)
-        g->cut_us = now_us();
+        g->since_us = g->cut_us = now_us();
     g->welcome = g->broken = false;
     later(g);
     for (struct attempt *a = g->first; a != NULL; a = a->next)
@@ -160,6 +160,7 @@ static void not_wanted(struct agent *g, const struct err *e)
 
 static void no_link(struct agent *g, const struct err *e)
 {
+    snprintf(g->why, sizeof(g->why), "%.250s", e->text);
     if (e->kind == ERR_UNAUTHENTICATED || e->kind == ERR_FORBIDDEN) {
         not_wanted(g, e);
         return;
@@ -321,6 +322,7 @@ static void on_message(void *ctx, const char *data, size_t n, bool binary)
     case MESSAGE_WELCOME:
         g->welcome = true;
         g->bye = false;
+        g->since_us = now_us();
         g->cut_us = 0;
         g->backoff_ms = BACKOFF_LEAST_MS;
         g->sample_us = m.sample_ms * 1000;
@@ -387,6 +389,8 @@ void link_read(struct agent *g)
     g->reading = false;
     if (k != OK)
         log_info("agent", "the link is down: %s", e.text);
+    if (k != OK)
+        snprintf(g->why, sizeof(g->why), "%.250s", e.text);
     if (k != OK || g->broken)
         link_down(g);
     if (g->refusal) /* link_down() thought that it was worth trying again soon */

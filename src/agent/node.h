@@ -13,6 +13,7 @@
 #include "agent/journal.h"
 #include "agent/launch.h"
 #include "agent/message.h"
+#include "agent/page.h"
 #include "io/ws.h"
 
 enum { STREAMS_MAX = 256 }; /* helpers at once: protects the host's process table */
@@ -57,13 +58,16 @@ struct agent {
     bool reading, broken; /* inside its callback; to be closed when that returns */
     bool bye;             /* the server stops: an idle local agent ends */
     int backoff_ms;
-    bool gpus_known;  /* the GPU source has come to a first verdict */
-    int64_t begun_at; /* mono */
-    int refused;      /* tries in a row that found no server */
-    int64_t said_at;  /* mono: why there is no link was told; 0: not since the last one */
-    int64_t cut_us;   /* wall clock: the last link ended; 0: there was none or there is one */
-    bool refusal;     /* the server said on the link that it does not want this agent */
-    bool removed;     /* the node is not of the fleet any more: jobs end, then the agent does */
+    bool gpus_known;   /* the GPU source has come to a first verdict */
+    int64_t begun_at;  /* mono */
+    int refused;       /* tries in a row that found no server */
+    int64_t said_at;   /* mono: why there is no link was told; 0: not since the last one */
+    int64_t since_us;  /* wall clock: there is a link, or none, since; 0: not yet */
+    char why[256];     /* there is none */
+    struct page *page; /* NULL: none */
+    int64_t cut_us;    /* wall clock: the last link ended; 0: there was none or there is one */
+    bool refusal;      /* the server said on the link that it does not want this agent */
+    bool removed;      /* the node is not of the fleet any more: jobs end, then the agent does */
     int64_t connect_at, heard_at, ping_at, sample_at; /* mono */
     int64_t sample_us;                                /* between samples */
     int64_t silent_us;         /* no sign of life for so long: the link is dead */
@@ -81,7 +85,7 @@ int agent_start_launcher(struct agent *g, struct err *e);
 bool agent_idle(const struct agent *g);               /* no live attempt */
 void agent_watch(struct agent *g, struct attempt *a); /* its folder */
 void agent_watch_fd(struct agent *g, int fd, int what, int64_t id);
-enum { ON_LINK = 1, ON_LAUNCHER, ON_INOTIFY, ON_SIGNAL, ON_SHIM, ON_DIALED };
+enum { ON_LINK = 1, ON_LAUNCHER, ON_INOTIFY, ON_SIGNAL, ON_SHIM, ON_DIALED, ON_PAGE };
 
 int agent_dial(const struct agent_config *c, const char *path, const char *protocol,
                struct ws_client **out, struct err *e);

@@ -171,6 +171,12 @@ int agent_begin(struct agent *g, struct err *e)
     g->gpus = gpu_source_open(g->config.gpu, e);
     if (g->gpus == NULL)
         return e->kind;
+    k = g->config.page != NULL ? page_open(g, g->config.page, g->config.page_token, &g->page, e)
+                               : OK;
+    if (k == ERR_INVALID)
+        return k;
+    if (k != OK) /* another agent of this host has it, perhaps: jobs matter more */
+        log_warning("agent", "%s", e->text);
     log_info("agent", "drover-agent " DROVER_VERSION " on %s: cgroups %s, %zu attempts found",
              g->host.name, g->groups.version, g->n);
     return OK;
@@ -179,6 +185,7 @@ int agent_begin(struct agent *g, struct err *e)
 void agent_end(struct agent *g)
 {
     struct attempt *next;
+    page_close(g->page);
     dialer_drop(g->dialer);
     ws_client_close(g->ws);
     gpu_source_close(g->gpus);

@@ -31,6 +31,9 @@ static const char usage[] =
     "  --ca FILE            PEM authorities that the server's certificate must lead to\n"
     "                       (default: the system's)\n"
     "  --cert FILE --key FILE   client certificate, where the server asks for one\n"
+    "  --page ADDRESS:PORT  this host's own read-only page, also without a server\n"
+    "                       (default: 127.0.0.1:7417; off: none)\n"
+    "  --page-token-file FILE   demands this bearer token; needed off loopback\n"
     "  --gpu SOURCE         nvml (default), simulated[:N], or none\n"
     "  --shim PATH          drover-shim (default: beside this program)\n"
     "  --token-file FILE    a bearer credential instead of the kept one\n"
@@ -86,27 +89,45 @@ int main(int argc, char **argv)
 {
     if (gpu_helper_wanted(argc, argv))
         return gpu_helper_main(argc, argv);
-    enum { SERVER = 256, JOIN, JOIN_FILE, JOIN_ONLY, CA, CERT, KEY, TOKEN, DATA, GPU, NAME, SHIM };
+    enum {
+        SERVER = 256,
+        JOIN,
+        JOIN_FILE,
+        JOIN_ONLY,
+        CA,
+        CERT,
+        KEY,
+        PAGE,
+        PAGE_TOKEN,
+        TOKEN,
+        DATA,
+        GPU,
+        NAME,
+        SHIM
+    };
     enum { LEVEL = SHIM + 1, STREAM, LOCAL, ONCE, VERSION, HELP };
-    static const struct option options[] = {{"server", required_argument, NULL, SERVER},
-                                            {"join", required_argument, NULL, JOIN},
-                                            {"join-file", required_argument, NULL, JOIN_FILE},
-                                            {"join-only", no_argument, NULL, JOIN_ONLY},
-                                            {"ca", required_argument, NULL, CA},
-                                            {"cert", required_argument, NULL, CERT},
-                                            {"key", required_argument, NULL, KEY},
-                                            {"token-file", required_argument, NULL, TOKEN},
-                                            {"data", required_argument, NULL, DATA},
-                                            {"gpu", required_argument, NULL, GPU},
-                                            {"name", required_argument, NULL, NAME},
-                                            {"shim", required_argument, NULL, SHIM},
-                                            {"log-level", required_argument, NULL, LEVEL},
-                                            {"local", no_argument, NULL, LOCAL},
-                                            {"once-idle-exit", no_argument, NULL, ONCE},
-                                            {"stream", no_argument, NULL, STREAM},
-                                            {"version", no_argument, NULL, VERSION},
-                                            {"help", no_argument, NULL, HELP},
-                                            {0}};
+    static const struct option options[] = {
+        {"server", required_argument, NULL, SERVER},
+        {"join", required_argument, NULL, JOIN},
+        {"join-file", required_argument, NULL, JOIN_FILE},
+        {"join-only", no_argument, NULL, JOIN_ONLY},
+        {"ca", required_argument, NULL, CA},
+        {"cert", required_argument, NULL, CERT},
+        {"key", required_argument, NULL, KEY},
+        {"page", required_argument, NULL, PAGE},
+        {"page-token-file", required_argument, NULL, PAGE_TOKEN},
+        {"token-file", required_argument, NULL, TOKEN},
+        {"data", required_argument, NULL, DATA},
+        {"gpu", required_argument, NULL, GPU},
+        {"name", required_argument, NULL, NAME},
+        {"shim", required_argument, NULL, SHIM},
+        {"log-level", required_argument, NULL, LEVEL},
+        {"local", no_argument, NULL, LOCAL},
+        {"once-idle-exit", no_argument, NULL, ONCE},
+        {"stream", no_argument, NULL, STREAM},
+        {"version", no_argument, NULL, VERSION},
+        {"help", no_argument, NULL, HELP},
+        {0}};
     static struct agent_config c = {.gpu = "nvml"}; /* its texts live as long as the program */
     enum log_level level = LOG_INFO;
     bool stream = false;
@@ -138,6 +159,14 @@ int main(int argc, char **argv)
             break;
         case KEY:
             c.to.key = optarg;
+            break;
+        case PAGE:
+            c.page = optarg;
+            break;
+        case PAGE_TOKEN:
+            c.page_token = read_token(optarg);
+            if (*c.page_token == '\0')
+                return fail("--page-token-file: the file cannot be read or is empty");
             break;
         case TOKEN:
             c.token = read_token(optarg);
@@ -184,6 +213,10 @@ int main(int argc, char **argv)
         return fail("--join-only goes with --join or --join-file");
     if ((c.to.cert == NULL) != (c.to.key == NULL))
         return fail("--cert and --key go together");
+    if (c.page == NULL && c.to.unix_path[0] == '\0')
+        c.page = "127.0.0.1:7417"; /* beside a server on this host there is the server's page */
+    if (c.page != NULL && strcmp(c.page, "off") == 0)
+        c.page = NULL;
     if (c.data == NULL)
         c.data = own_data();
     static char *beside; /* lives as long as the program */

@@ -35,7 +35,7 @@ def sh(*argv, fails=False):
 def possible():
     if os.geteuid() != 0:
         return "needs root for network namespaces"
-    for tool in ("ip", "nsenter", "unshare"):
+    for tool in ("ip", "nsenter", "unshare", "curl"):
         if not shutil.which(tool):
             return f"there is no {tool}"
     probe = sh("unshare", "-n", "-m", "true", fails=True)
@@ -116,6 +116,10 @@ class Host:
                 self.process.wait()
             time.sleep(0.02)
         self.boot += 1
+
+    def page(self, path, header="X: y", *args):
+        return sh("nsenter", f"--net=/var/run/netns/{self.ns}", "curl", "-sS", "-m", "5", "-H", header, *args,
+                  "http://127.0.0.1:7417" + path).stdout
 
     def listens(self):
         """Addresses other than loopback on which something inside waits for connections."""
@@ -275,6 +279,14 @@ def main():
             note(f"unreachable after {time.monotonic() - began:.1f} s: {node['state_reason']}")
             f.again()
             waits = f.submit("waits", "echo came", gpus=1)
+            shown = a.page("/")
+            check("down" in shown and long in shown and short in shown and "<script" not in shown, shown)
+            check("断开" in a.page("/", "Accept-Language: zh-CN,zh"), a.page("/", "Accept-Language: zh-CN"))
+            told = json.loads(a.page("/status.json"))
+            check(not told["link"]["up"] and told["link"]["since"] and told["link"]["why"], told["link"])
+            check({j["job"]: j["state"] for j in told["jobs"]}.get(long) == "running", told["jobs"])
+            check("drover_agent_link_up 0" in a.page("/metrics"))
+            check("403" in a.page("/", "Host: evil.example", "-i") and "405" in a.page("/", "X: y", "-i", "-XPOST"))
             time.sleep(max(0, CUT_S - (time.monotonic() - began)))
             check(f.job(long)["state"] in ("running", "unknown"), f.job(long))
             check(f.job(waits)["state"] == "queued", f.job(waits))
