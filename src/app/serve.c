@@ -51,6 +51,7 @@ static const char usage[] =
     "  --data DIR        where state, logs and the socket live (default ./data)\n"
     "  --demo            example accounts and simulated GPUs; everything simulated says so\n"
     "  --print-openapi   writes the OpenAPI document and ends\n"
+    "  --print-routes    writes every route with who may call it, and ends\n"
     "  --help            this text\n"
     "\n"
     "It ends with 0 when it was told to stop, 1 when it cannot start, 2 for wrong usage, 65 when "
@@ -64,7 +65,7 @@ enum { EXIT_DAMAGED = 65 }; /* EX_DATAERR of sysexits.h */
 
 struct options {
     const char *data;
-    bool demo, print_openapi;
+    bool demo, print_openapi, print_routes;
 };
 
 /* 0: go on; else the exit status + 1. */
@@ -80,6 +81,8 @@ static int read_options(int argc, char **argv, struct options *o)
             o->demo = true;
         } else if (strcmp(a, "--print-openapi") == 0) {
             o->print_openapi = true;
+        } else if (strcmp(a, "--print-routes") == 0) {
+            o->print_routes = true;
         } else if (strcmp(a, "--data") == 0 && i + 1 < argc) {
             o->data = argv[++i];
         } else if (str_starts(a, "--data=")) {
@@ -257,6 +260,18 @@ static int print_openapi(struct server *s)
     return ferror(stdout) || fflush(stdout) != 0 ? 1 : 0;
 }
 
+static void print_route(const struct route *t, const struct surface *s, void *ctx)
+{
+    printf("%s\t%s\t%s\t%s\t%s\t%u\t%s\n", t->method, t->path, access_names[t->access], s->name,
+           t->name, t->permission, t->flags & ROUTE_STRICT_LIMIT ? "sign-in" : "-");
+}
+
+static int print_routes(struct server *s)
+{
+    routes_each(s->house, print_route, NULL);
+    return ferror(stdout) || fflush(stdout) != 0 ? 1 : 0;
+}
+
 int app_serve(int argc, char **argv)
 {
     int64_t began_us = mono_us();
@@ -276,15 +291,15 @@ int app_serve(int argc, char **argv)
     umask(077);
 
     char temp[] = "/tmp/drover-openapi-XXXXXX";
-    if (o.print_openapi && o.data == NULL)
+    if ((o.print_openapi || o.print_routes) && o.data == NULL)
         o.data = mkdtemp(temp);
     struct server s = {0};
     struct err e = {0};
     int status = 1;
     if (server_open(&s, &o, &e) != OK)
         goto failed;
-    if (o.print_openapi) {
-        status = print_openapi(&s);
+    if (o.print_openapi || o.print_routes) {
+        status = o.print_routes ? print_routes(&s) : print_openapi(&s);
         server_close(&s);
         return status;
     }

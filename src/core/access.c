@@ -4,6 +4,8 @@
 #include <stdio.h>
 
 const char *const role_names[] = {"user", "operator", "engineer", "admin", NULL};
+const char *const access_names[] = {"denied", "anyone", "user",  "owner", "admin",
+                                    "open",   "ops",    "agent", NULL};
 const char *const via_names[] = {"nobody",  "session", "token", "unix",
                                  "trusted", "ticket",  "agent", NULL};
 

@@ -24,6 +24,8 @@ enum access {
     ACCESS_AGENT, /* a node's agent */
 };
 
+extern const char *const access_names[]; /* "denied", "anyone", "user" … */
+
 enum via { VIA_NOBODY, VIA_SESSION, VIA_TOKEN, VIA_UNIX, VIA_TRUSTED, VIA_TICKET, VIA_AGENT };
 extern const char *const via_names[];
 
