@@ -59,7 +59,7 @@ static int take(struct line *l, char op, const uint8_t **p, size_t *n, struct er
     int64_t until = mono_us() + SILENT_S * US_PER_S;
     while (l->answer.len < sizeof(len)) {
         struct pollfd one = {.fd = ws_client_fd(l->ws), .events = POLLIN};
-        if (poll(&one, 1, 1000) > 0) {
+        if (ws_client_pending(l->ws) || poll(&one, 1, 1000) > 0) {
             int rc = ws_client_pump(l->ws, on_message, l, e);
             if (rc != OK && l->answer.len < sizeof(len))
                 return rc;

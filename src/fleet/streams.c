@@ -324,7 +324,8 @@ int fleet_stream_agent(struct fleet *f, struct request *q, const char *id, struc
     struct stream_pipe *p = s->pipes;
     while (p != NULL && strcmp(p->id, id) != 0)
         p = p->next;
-    if (p != NULL && (p->claimed || p->over))
+    /* An agent of another host may take its own node's only; node 0: the server's own socket. */
+    if (p != NULL && (p->claimed || p->over || (q->who.node_id != 0 && q->who.node_id != p->node)))
         p = NULL;
     if (p != NULL) {
         p->claimed = true;

@@ -236,7 +236,8 @@ int duplex_step(struct duplex *d, struct pollfd *extra, size_t n_extra, int time
             what[n++] = i * 2 + 1;
         }
     }
-    if (poll(p, own + n, timeout_ms) < 0) {
+    bool pending = ws_client_pending(d->ws);
+    if (poll(p, own + n, pending ? 0 : timeout_ms) < 0) {
         if (errno != EINTR)
             return err_sys(e, "poll");
         for (size_t i = 0; i < own + n; i++)
@@ -245,7 +246,7 @@ int duplex_step(struct duplex *d, struct pollfd *extra, size_t n_extra, int time
     for (size_t i = 0; i < n_extra; i++)
         extra[i].revents = p[1 + i].revents;
     int rc = move(d, p + own, what, n, e);
-    if (rc == OK && p[0].revents != 0) {
+    if (rc == OK && (p[0].revents != 0 || pending)) {
         rc = hear(d, e);
         if (rc == OK) /* what has ended and has nothing waiting ends at once */
             rc = move(d, NULL, NULL, 0, e);

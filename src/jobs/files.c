@@ -63,12 +63,13 @@ int job_set_result(struct tx *tx, int64_t job, const char *tree, const char *not
     return job_update(tx, &j, e);
 }
 
-int job_of_attempt(struct tx *tx, int64_t attempt, struct arena *a, struct job *out, struct err *e)
+int job_of_attempt(struct tx *tx, int64_t attempt, int64_t node, struct arena *a, struct job *out,
+                   struct err *e)
 {
     struct attempt at;
     bool found = false;
     int rc = attempt_get(tx, attempt, a, &at, &found, e);
-    if (rc == OK && (!found || at.closed))
+    if (rc == OK && (!found || at.closed || (node != 0 && at.node_id != node)))
         rc = err_set(e, ERR_NOT_FOUND, "there is no such attempt");
     return rc == OK ? job_get(tx, at.job_id, a, out, e) : rc;
 }

@@ -176,8 +176,9 @@ int job_files_of(const struct job *j, struct arena *a, struct job_files *out, st
 /* For job_spec.extra. */
 const char *job_files_extra(const struct job_files *f, struct arena *a);
 int job_set_result(struct tx *tx, int64_t job, const char *tree, const char *note, struct err *e);
-/* ERR_NOT_FOUND: unknown, or closed. */
-int job_of_attempt(struct tx *tx, int64_t attempt, struct arena *a, struct job *out, struct err *e);
+/* ERR_NOT_FOUND: unknown, closed, or not of this node (0: of any). */
+int job_of_attempt(struct tx *tx, int64_t attempt, int64_t node, struct arena *a, struct job *out,
+                   struct err *e);
 
 /* ---- for executors: the scheduler, the link, providers ---- */
 

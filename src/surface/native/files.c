@@ -251,7 +251,7 @@ static int look_job(struct tx *tx, void *ctx, struct err *e)
 static int look_attempt(struct tx *tx, void *ctx, struct err *e)
 {
     struct look *l = ctx;
-    return job_of_attempt(tx, l->attempt, l->q->arena, &l->job, e);
+    return job_of_attempt(tx, l->attempt, l->q->who.node_id, l->q->arena, &l->job, e);
 }
 
 static int own_socket(struct request *q, struct tx *tx, struct err *e)
