@@ -148,6 +148,7 @@ const char *url_part(struct arena *a, const char *s)
 struct exchange {
     struct buf body;
     int retry_after_s;
+    int64_t date_s;
 };
 
 static size_t on_body(char *p, size_t size, size_t n, void *ctx)
@@ -165,6 +166,8 @@ static size_t on_header(char *p, size_t size, size_t n, void *ctx)
     line[strcspn(line, "\r\n")] = '\0';
     if (strncasecmp(line, "Retry-After: ", 13) == 0 && str_int(line + 13, &seconds))
         x->retry_after_s = (int)seconds;
+    if (strncasecmp(line, "Date: ", 6) == 0)
+        x->date_s = (int64_t)curl_getdate(line + 6, NULL);
     return size * n;
 }
 
@@ -433,6 +436,7 @@ int client_call(struct client *c, const struct call *q, struct reply *out, struc
         struct exchange x = {0};
         int k = perform(c, q, &x, &r.status, e);
         r.body = x.body;
+        r.date_s = x.date_s;
         if (k == OK && jv_parse(buf_str(&r.body), r.body.len, &r.json, NULL, NULL) != OK)
             r.json = NULL;
         if (k == OK && r.status < 400) {

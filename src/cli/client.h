@@ -66,6 +66,7 @@ struct reply {
     int status;
     struct jv *json; /* NULL when the body is empty or not JSON */
     struct buf body;
+    int64_t date_s; /* the server's clock, UTC; 0: not told */
 };
 void reply_fini(struct reply *r);
 static inline void auto_reply(struct reply *r)

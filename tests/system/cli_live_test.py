@@ -90,6 +90,14 @@ with Server(demo=True) as server:
         r = server.cli("submit", "--cwd", "sub", "--", "true", env={"DROVER_URL": server.url, "HOME": server.home})
         check(r.returncode == 2 and "begins with /" in r.stderr, r)
 
+    with case("doctor: a line a check, what mends it, JSON, the exit code"):
+        r = server.cli("doctor", "--json")
+        found = {x["check"]: x for x in json.loads(r.stdout)["checks"]}
+        check(found["server"]["verdict"] == found["sign-in"]["verdict"] == found["clock"]["verdict"] == "ok", found)
+        check(r.returncode == (1 if any(x["verdict"] == "fault" for x in found.values()) else 0), r)
+        r = server.cli("doctor", env={"DROVER_URL": "http://127.0.0.1:1", "HOME": server.home})
+        check(r.returncode == 1 and "✗ server" in r.stdout and "drover serve" in r.stdout, r.stdout)
+
     with case("reasons and events are stored in English and told in Chinese"):
         r = server.cli("submit", "--json", "--wait", "--", "no-such-command")
         job = json.loads(r.stdout.splitlines()[-1])
