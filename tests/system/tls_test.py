@@ -209,6 +209,31 @@ def run(server, files):
         check(good.startswith("HTTP/1.1 401"), good)       # the certificate alone is no credential
         nodes = server.get("/v1/nodes").json["items"]
         check(any(n["state"] == "online" for n in nodes), "this host's own agent needs none", nodes)
+    with case("a remote agent with its credential gets in by its certificate, and not without it"):
+        url, data = f"https://127.0.0.1:{server.port}", os.path.join(server.home, "remote")
+        agent = [os.path.join(lib.BUILD, "drover-agent"), "--data", data, "--gpu", "none", "--page", "off", "--name", "remote"]
+        cert, key = files.make("remote", "ca", "clientAuth")
+        shown = ["--ca", files.ca, "--cert", cert, "--key", key]
+        join = server.post("/v1/agents/tokens", {}).json["token"]
+        joined = subprocess.run([*agent, *shown, "--server", url, "--join", join, "--join-only"], capture_output=True,
+                                text=True, timeout=60)
+        require(joined.returncode == 0, joined)
+
+        def state():
+            return next((n["state"] for n in server.get("/v1/nodes").json["items"] if n["name"] == "remote"), None)
+
+        def run_agent(*more):
+            log = open(os.path.join(server.home, "remote.log"), "a")
+            return subprocess.Popen([*agent, *more], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        bare = run_agent("--ca", files.ca, "--server", url)
+        time.sleep(3)
+        check(state() != "online", "without a certificate")
+        bare.terminate()
+        bare.wait(20)
+        good = run_agent(*shown, "--server", url)
+        until(lambda: state() == "online", 30, 0.2, "the node with its certificate")
+        good.terminate()
+        good.wait(20)
     with case("SIGTERM ends it in order, with connections open; nothing is left open before"):
         held = [dial(server.port, context(files)) for _ in range(20)]
         many = server.descriptors()
