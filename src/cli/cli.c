@@ -17,23 +17,13 @@
 #include <unistd.h>
 
 const struct verb *const cli_verbs[] = {
-    &verb_submit,       &verb_ps,
-    &verb_show,         &verb_logs,
-    &verb_cancel,       &verb_wait,
-    &verb_exec,         &verb_shell,
-    &verb_cp,           &verb_port_forward,
-    &verb_gpus,         &verb_nodes,
-    &verb_login,        &verb_logout,
-    &verb_user_add,     &verb_user_list,
-    &verb_user_show,    &verb_user_passwd,
-    &verb_user_reset,   &verb_user_delete,
-    &verb_token_create, &verb_token_list,
-    &verb_token_delete, &verb_agent_token,
-    &verb_agent_tokens, &verb_agent_revoke,
-    &verb_agent_list,   &verb_agent_remove,
-    &verb_node_lost,    &verb_doctor,
-    &verb_completion,   &verb_version,
-    &verb_help,         NULL,
+    &verb_submit,       &verb_ps,           &verb_show,       &verb_explain,      &verb_logs,
+    &verb_cancel,       &verb_wait,         &verb_exec,       &verb_shell,        &verb_cp,
+    &verb_port_forward, &verb_gpus,         &verb_nodes,      &verb_login,        &verb_logout,
+    &verb_user_add,     &verb_user_list,    &verb_user_show,  &verb_user_passwd,  &verb_user_reset,
+    &verb_user_delete,  &verb_token_create, &verb_token_list, &verb_token_delete, &verb_agent_token,
+    &verb_agent_tokens, &verb_agent_revoke, &verb_agent_list, &verb_agent_remove, &verb_node_lost,
+    &verb_doctor,       &verb_completion,   &verb_version,    &verb_help,         NULL,
 };
 
 /* ---- shared by verbs ---- */

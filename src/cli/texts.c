@@ -47,6 +47,17 @@ const struct err_text cli_texts_zh[] = {
     {"%s is installed", "已安装 %s"},
     {"neither podman nor docker: jobs with an image do not run here",
      "没有 podman 或 docker：带镜像的任务不能在此运行"},
+    /* explain */
+    {"why a job waits and behind whom, where it runs, or how it ended",
+     "任务为何等待、排在谁后面、在哪里运行，或如何结束"},
+    {"the scheduler has not looked at it yet", "调度器尚未处理"},
+    {"position", "位置"},
+    {"ahead", "排在前面"},
+    {"waited", "等待"},
+    {"ran", "已运行"},
+    {"priority %s", "优先级 %s"},
+    {"%" PRId64 ", waiting for %s", "%" PRId64 "，已等待 %s"},
+    {"%" PRId64 " more", "另有 %" PRId64 " 个"},
     /* words in tables */
     {"queued", "排队"},
     {"starting", "启动中"},

@@ -114,6 +114,12 @@ with Server(demo=True) as server:
         second = json.loads(server.cli("submit", "--json", "--gpus", "1", "--", "true").stdout)["id"]
         r = until(lambda: (lambda o: o if "GPU" in o.split("WHY")[-1] and second in o else None)(server.cli("ps").stdout))
         check("holder" in server.cli("gpus").stdout)
+        third = json.loads(server.cli("submit", "--json", "--gpus", "1", "--", "true").stdout)["id"]
+        r = until(lambda: (lambda o: o if "GPU" in o else None)(server.cli("explain", third).stdout))
+        check("2, waiting for" in r and second in r.split("ahead")[-1], r)
+        check("runs on" in server.cli("explain", first).stdout)
+        check(server.cli("explain", "j-999").returncode == 1)
+        server.cli("cancel", third)
         r = server.cli("show", "holde")
         check(r.returncode == 1 and f"Did you mean {first} (holder, running)?" in r.stderr, r)
         check(server.cli("cancel", "--force", first).returncode == 0)
