@@ -49,7 +49,7 @@ void fleet_stop(struct house *h, void *state)
     pool_destroy(f->pool);
     streams_destroy(f->streams);
     for (size_t i = 0; i < f->live.n; i++)
-        live_destroy(f->live.items[i]);
+        live_put(f->live.items[i]);
     vec_fini(&f->live);
     vec_fini(&f->links);
     if (f->now != NULL)
@@ -124,6 +124,49 @@ void fleet_metrics(struct house *h, void *state, struct buf *out)
                "# HELP gpuplat_streams_open Shells, forwarded connections and copies now open.\n"
                "# TYPE gpuplat_streams_open gauge\ngpuplat_streams_open %zu\n",
                fleet_streams_open(state));
+    /* Only what some GPU tells: a series of nothing but gaps helps nobody. */
+    for (int i = 0; i < GPU_NUMBERS; i++) {
+        bool any = false;
+        for (size_t k = 0; k < s->n_gpus; k++) {
+            const struct live_gpu *l = s->gpus[k].live;
+            if (l == NULL || l->numbers[i] == GPU_UNKNOWN)
+                continue;
+            if (!any)
+                buf_printf(out, "# HELP drover_gpu_%s %s\n# TYPE drover_gpu_%s gauge\n",
+                           gpu_numbers[i].name, gpu_numbers[i].doc, gpu_numbers[i].name);
+            any = true;
+            AUTO(buf) struct buf name = {0};
+            buf_printf(&name, "drover_gpu_%s", gpu_numbers[i].name);
+            gauge(out, buf_str(&name), &s->gpus[k], l->numbers[i], 1);
+        }
+    }
+    static const struct {
+        const char *name;
+        size_t offset;
+    } sums[] = {{"ours", offsetof(struct gpu_ledger, ours_mib)},
+                {"foreign", offsetof(struct gpu_ledger, foreign_mib)},
+                {"dead", offsetof(struct gpu_ledger, dead_mib)},
+                {"nobody", offsetof(struct gpu_ledger, nobody_mib)},
+                {"driver", offsetof(struct gpu_ledger, driver_mib)},
+                {"free", offsetof(struct gpu_ledger, free_mib)}};
+    buf_adds(out, "# HELP drover_gpu_memory_bytes Whose the memory is.\n"
+                  "# TYPE drover_gpu_memory_bytes gauge\n");
+    for (size_t k = 0; k < s->n_gpus; k++) {
+        struct gpu_ledger ledger;
+        gpu_ledger(&s->gpus[k], NULL, &ledger);
+        for (size_t i = 0; ledger.free_mib != INT_NULL && i < ARRAY_LEN(sums); i++)
+            buf_printf(
+                out, "drover_gpu_memory_bytes{server=\"%s\",gpu=\"%s\",whose=\"%s\"} %lld\n",
+                s->gpus[k].node_name, s->gpus[k].id, sums[i].name,
+                (long long)(*(const int64_t *)((const char *)&ledger + sums[i].offset) << 20));
+    }
+    buf_adds(out, "# HELP drover_gpu_health 1 for how well the GPU is.\n"
+                  "# TYPE drover_gpu_health gauge\n");
+    for (size_t k = 0; k < s->n_gpus; k++)
+        for (int w = 0; gpu_health_names[w] != NULL; w++)
+            buf_printf(out, "drover_gpu_health{server=\"%s\",gpu=\"%s\",health=\"%s\"} %d\n",
+                       s->gpus[k].node_name, s->gpus[k].id, gpu_health_names[w],
+                       s->gpus[k].health == w);
     buf_adds(out, "# HELP gpuplat_gpu_state 1 for the state that the GPU is in.\n"
                   "# TYPE gpuplat_gpu_state gauge\n");
     for (size_t k = 0; k < s->n_gpus; k++)

@@ -61,6 +61,9 @@ struct gpu {
     const char *type; /* short name by gpu_type_of(): "RTX4090" */
     int64_t memory_mib;
     bool simulated, present; /* present: the agent names it now */
+    int64_t parent;          /* a MIG instance: index of its GPU; INT_NULL: a whole GPU */
+    int health;              /* enum gpu_health; written with its event only */
+    const char *health_reason;
     const char *driver, *cuda;
     int64_t created_at, updated_at;
 };
@@ -69,10 +72,15 @@ extern const struct record gpu_record;
 enum holder_kind { HOLDER_JOB, HOLDER_INSTANCE, HOLDER_ALLOCATION, HOLDER_REPAIR };
 extern const char *const holder_kind_names[];
 
-/* Takes `milli` of a GPU. ERR_CONFLICT names the holder when there is not so much left. */
+/* Takes `milli` of a GPU, and says how much memory the holder will use (INT_NULL: its part).
+ * ERR_CONFLICT names the holder when there is not so much left. */
 int lease_take(struct tx *tx, const char *gpu_id, enum holder_kind kind, int64_t holder,
-               int64_t milli, struct err *e);
+               int64_t milli, int64_t memory_mib, struct err *e);
 int lease_release_all(struct tx *tx, enum holder_kind kind, int64_t holder, struct err *e);
+
+/* The newest first, as many as are kept. */
+int gpu_xids(struct tx *tx, const char *gpu, struct arena *a, const struct gpu_xid **out, size_t *n,
+             struct err *e);
 
 /* What a room that holds GPUs tells about one of its holders. */
 struct holder_text {
@@ -83,6 +91,7 @@ struct holder_text {
     const char *task_type; /* training, preprocessing, evaluation, job */
     double progress;       /* percent, NAN unknown */
     int64_t started_at;
+    int64_t attempt; /* agents know its processes by this; 0: none runs */
 };
 struct holder_ops {
     int (*describe)(struct tx *tx, int64_t holder, struct arena *a, struct holder_text *out,
@@ -96,20 +105,55 @@ bool node_is_named(const struct node *n, const char *server_id);
 
 /* ---- the snapshot ---- */
 
-enum gpu_holding { GPU_FREE, GPU_LEASED, GPU_FOREIGN, GPU_FAILED, GPU_HUNG, GPU_OFFLINE };
+enum gpu_holding {
+    GPU_FREE,
+    GPU_LEASED,
+    GPU_FOREIGN,
+    GPU_FAILED,
+    GPU_HUNG,
+    GPU_OFFLINE,
+    GPU_SPLIT, /* into MIG instances, which are leased instead */
+};
 extern const char
-    *const gpu_holding_names[]; /* available leased foreign error driver_hung offline */
+    *const gpu_holding_names[]; /* available leased foreign error driver_hung offline split */
 enum { FOREIGN_MIB = 1000 };    /* a process of nobody's above this holds the GPU */
 
 struct snap_process {
     int64_t pid, memory_mib; /* memory: INT_NULL when unknown */
     const char *name;        /* or NULL */
     int64_t job;             /* 0: not one of ours */
+    int64_t sm_percent;      /* INT_NULL */
+    char kind;               /* 'C' computes, 'G' draws, 'M' computes through MPS */
+    bool dead;               /* it is gone, its memory is not */
+    const char *user;        /* or NULL */
 };
 struct snap_holder {
     enum holder_kind kind;
     int64_t holder, milli;
+    int64_t declared_mib; /* memory that it said it would use, else its part of the GPU; INT_NULL */
     struct holder_text text;
+};
+
+/* What an agent said last of a GPU; numbers as in gpu.h (GPU_UNKNOWN), others INT_NULL. */
+struct live_process {
+    int64_t pid, memory_mib, sm_percent, attempt; /* attempt: INT_NULL cannot be told */
+    const char *name, *user;
+    char kind;
+    bool dead;
+};
+struct live_gpu {
+    int64_t index, parent, age_ms;
+    int state; /* enum gpu_state */
+    int64_t memory_total_mib, memory_used_mib, utilization, memory_utilization, temperature_c,
+        memory_temperature_c, power_w, power_limit_w, ecc_uncorrected;
+    int64_t numbers[GPU_NUMBERS];
+    bool held; /* by another agent of its host; the note says which */
+    const char *uuid, *name, *driver, *cuda, *note, *serial, *vbios, *bus, *profile, *topology;
+    const struct gpu_link *links;
+    const struct gpu_xid *xids; /* the newest first */
+    const struct live_process *processes;
+    size_t n_links, n_xids, n_processes;
+    int health; /* enum gpu_health, as the store has it */
 };
 struct snap_gpu {
     const char *id;
@@ -126,8 +170,44 @@ struct snap_gpu {
     size_t n_processes;
     bool simulated;
     int64_t created_at;
-    int64_t at_us; /* of these values */
+    int64_t at_us;               /* when these values were read */
+    int64_t age_ms;              /* how old they were when they came: grows while a driver hangs */
+    int64_t parent;              /* index of the GPU that it is an instance of; INT_NULL */
+    int health;                  /* enum gpu_health */
+    const char *health_reason;   /* or NULL */
+    const struct live_gpu *live; /* everything else; NULL: nothing is known */
 };
+
+/* ---- whose memory it is ---- */
+
+enum ledger_kind {
+    LEDGER_HOLDER,  /* a lease: declared beside measured */
+    LEDGER_FOREIGN, /* a process that Drover did not start */
+    LEDGER_DEAD,    /* a process that is gone */
+    LEDGER_NOBODY,  /* in use, and no process says it is its own */
+    LEDGER_DRIVER,  /* kept back by the driver */
+    LEDGER_FREE
+};
+extern const char *const ledger_kind_names[];
+struct ledger_row {
+    enum ledger_kind kind;
+    const struct snap_holder *holder;   /* LEDGER_HOLDER */
+    const struct snap_process *process; /* LEDGER_FOREIGN, LEDGER_DEAD */
+    int64_t declared_mib, measured_mib; /* INT_NULL */
+};
+struct gpu_ledger {
+    const struct ledger_row *rows;
+    size_t n;
+    int64_t ours_mib, foreign_mib, dead_mib, nobody_mib, driver_mib;
+    int64_t free_mib; /* INT_NULL when the GPU does not tell its memory */
+    /* What could still be promised: of each holder the larger of declared and measured counts. */
+    int64_t unpromised_mib;
+};
+/* Pure. a NULL: the sums only. */
+void gpu_ledger(const struct snap_gpu *g, struct arena *a, struct gpu_ledger *out);
+/* Memory that the processes of a holder have on it; INT_NULL: it cannot be told. */
+int64_t gpu_holder_memory(const struct snap_gpu *g, const struct snap_holder *h);
+
 struct snap_node {
     struct node node;
     double cpu_percent, load1;                                                /* NAN unknown */

@@ -11,20 +11,7 @@
 
 enum { LINK_REVISION = 2 }; /* of the agent link's protocol; see link_speaks() */
 
-/* The newest sample of a node, as it was sent, until the next one comes. */
-struct live_gpu {
-    int64_t index;
-    int state; /* enum gpu_state */
-    int64_t memory_total_mib, memory_used_mib, utilization, memory_utilization, temperature_c,
-        memory_temperature_c, power_w, power_limit_w;
-    bool held; /* by another agent of its host; the note says which */
-    char *uuid, *name, *driver, *cuda, *note;
-    struct {
-        int64_t pid, memory_mib;
-        char *name;
-    } processes[GPU_PROCESSES_MAX];
-    size_t n_processes;
-};
+/* The newest sample of a node, until the next one comes; snapshots count on it. */
 struct live_node {
     int64_t id;
     int64_t at_us;
@@ -32,7 +19,9 @@ struct live_node {
     double cpu_percent, load1;
     int64_t memory_total_mib, memory_used_mib, disk_total_mib, disk_used_mib, net_rx_bytes,
         net_tx_bytes;
-    struct live_gpu gpus[GPU_MAX];
+    struct arena arena; /* of everything in it */
+    atomic_int refs;
+    struct live_gpu *gpus;
     size_t n_gpus;
     bool known; /* the gpus table has been brought up to date with it */
 };
@@ -40,6 +29,7 @@ struct live_node {
 struct snapshot_box {
     struct fleet_snapshot s;
     struct arena arena;
+    struct vec lives; /* struct live_node: what its GPUs point into */
     atomic_int refs;
 };
 
@@ -72,10 +62,14 @@ void fleet_refresh(struct fleet *f);
 /* Takes a sample message in; the caller refreshes. */
 void live_take(struct fleet *f, int64_t node, const struct jv *sample);
 void live_forget(struct fleet *f, int64_t node);
-void live_destroy(struct live_node *n);
+void live_put(struct live_node *n);
 /* Rows of the gpus table follow what the agent names. */
 int gpus_reconcile(struct tx *tx, int64_t node, const struct live_node *live, bool *changed,
                    struct err *e);
+/* XIDs and health of the node's GPUs go into the store with their events; sets health of each. */
+int gpus_settle(struct tx *tx, int64_t node, struct live_node *live, struct err *e);
+enum gpu_health live_health(const struct live_gpu *g, const struct gpu_xid *xids, size_t n,
+                            char reason[GPU_NOTE_SIZE]);
 /* Finds or makes the row of an agent that said hello; *id is its node. joined: the node that its
  * credential names; 0: it came by the server's own socket. */
 int node_hello(struct tx *tx, const struct jv *hello, int64_t joined, int64_t *id, struct err *e);

@@ -14,7 +14,7 @@
 
 const char *const holder_kind_names[] = {"job", "instance", "allocation", "repair", NULL};
 const char *const gpu_holding_names[] = {"available",   "leased",  "foreign", "error",
-                                         "driver_hung", "offline", NULL};
+                                         "driver_hung", "offline", "split",   NULL};
 
 RECORD(gpu_record, struct gpu, "gpus",
        MEMBER(struct gpu, id, T_TEXT, .doc = "GPU id, such as gpu-001"),
@@ -26,6 +26,9 @@ RECORD(gpu_record, struct gpu, "gpus",
        MEMBER(struct gpu, uuid, T_TEXT, .flags = M_NULL), MEMBER(struct gpu, name, T_TEXT),
        MEMBER(struct gpu, type, T_TEXT), MEMBER(struct gpu, memory_mib, T_INT),
        MEMBER(struct gpu, simulated, T_BOOL), MEMBER(struct gpu, present, T_BOOL),
+       MEMBER(struct gpu, parent, T_INT, .flags = M_NULL),
+       MEMBER(struct gpu, health, T_ENUM, .names = gpu_health_names),
+       MEMBER(struct gpu, health_reason, T_TEXT, .flags = M_NULL),
        MEMBER(struct gpu, driver, T_TEXT, .flags = M_NULL),
        MEMBER(struct gpu, cuda, T_TEXT, .flags = M_NULL), MEMBER(struct gpu, created_at, T_TIME),
        MEMBER(struct gpu, updated_at, T_TIME));
@@ -61,6 +64,15 @@ static const struct migration fleet_migrations[] = {
                "CREATE TABLE join_tokens(id $ID, name $TEXT, prefix $TEXT NOT NULL,"
                " hash $TEXT NOT NULL UNIQUE, uses $INT NOT NULL, used $INT NOT NULL,"
                " made_by $TEXT NOT NULL, created_at $INT NOT NULL, expires_at $INT NOT NULL);"},
+    {.id = 5061,
+     .name = "health, instances, declared memory and XIDs of GPUs",
+     .script = "ALTER TABLE gpus ADD COLUMN parent $INT;"
+               "ALTER TABLE gpus ADD COLUMN health $TEXT NOT NULL DEFAULT 'unknown';"
+               "ALTER TABLE gpus ADD COLUMN health_reason $TEXT;"
+               "ALTER TABLE gpu_leases ADD COLUMN memory_mib $INT;"
+               "CREATE TABLE gpu_xids(id $ID, gpu_id $TEXT NOT NULL REFERENCES gpus(id),"
+               " code $INT NOT NULL, at $INT NOT NULL);"
+               "CREATE UNIQUE INDEX gpu_xids_once ON gpu_xids(gpu_id, at, code);"},
     {0},
 };
 static const struct record *const fleet_records[] = {&node_record, &gpu_record, &join_token_record,
@@ -85,6 +97,7 @@ static const struct duty fleet_duties[] = {
 static const struct subscription fleet_subscriptions[] = {
     {"job.status.changed", fleet_on_event},
     {"node.", fleet_on_event},
+    {"gpu.", fleet_on_event},
 };
 
 const struct module fleet_module = {
@@ -115,7 +128,7 @@ bool node_is_named(const struct node *n, const char *server_id)
 /* ---- leases ---- */
 
 int lease_take(struct tx *tx, const char *gpu_id, enum holder_kind kind, int64_t holder,
-               int64_t milli, struct err *e)
+               int64_t milli, int64_t memory_mib, struct err *e)
 {
     struct rows *r = tx_query(tx,
                               "SELECT holder_kind, holder_id, milli FROM gpu_leases"
@@ -137,10 +150,11 @@ int lease_take(struct tx *tx, const char *gpu_id, enum holder_kind kind, int64_t
         return err_set(e, ERR_CONFLICT, "%s is held by %s %lld", gpu_id, first_kind,
                        (long long)first);
     return tx_exec(tx,
-                   "INSERT INTO gpu_leases(gpu_id, holder_kind, holder_id, milli, since)"
-                   " VALUES(?1, ?2, ?3, ?4, ?5)",
+                   "INSERT INTO gpu_leases(gpu_id, holder_kind, holder_id, milli, since,"
+                   " memory_mib) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
                    ARGS(v_text(gpu_id), v_text(holder_kind_names[kind]), v_int(holder),
-                        v_int(milli), v_int(now_us())),
+                        v_int(milli), v_int(now_us()),
+                        memory_mib != INT_NULL ? v_int(memory_mib) : v_null()),
                    NULL, e);
 }
 
@@ -165,6 +179,20 @@ static int next_gpu_id(struct tx *tx, char to[16], struct err *e)
             break;
     }
     return rc;
+}
+
+/* "A100"; of a MIG instance "A100-1g.5gb", which no request for an A100 means. */
+static const char *type_of(const struct gpu *g, const struct live_gpu *l, struct arena *a)
+{
+    char type[GPU_TYPE_SIZE], name[GPU_NAME_SIZE];
+    snprintf(name, sizeof(name), "%s", g->name);
+    char *mig = strstr(name, " MIG ");
+    if (g->parent != INT_NULL && mig != NULL)
+        *mig = '\0';
+    gpu_type_of(name, type);
+    return g->parent != INT_NULL && l->profile != NULL
+               ? arena_printf(a, "%.60s-%.30s", type, l->profile)
+               : arena_strdup(a, type);
 }
 
 int gpus_reconcile(struct tx *tx, int64_t node, const struct live_node *live, bool *changed,
@@ -207,6 +235,8 @@ int gpus_reconcile(struct tx *tx, int64_t node, const struct live_node *live, bo
         const struct live_gpu *l = &live->gpus[i];
         struct gpu g = {.node_id = node,
                         .index = l->index,
+                        .parent = l->parent,
+                        .health = GPU_HEALTH_UNKNOWN,
                         .uuid = l->uuid,
                         .name = l->name != NULL ? l->name : "GPU",
                         .driver = l->driver,
@@ -216,17 +246,26 @@ int gpus_reconcile(struct tx *tx, int64_t node, const struct live_node *live, bo
                         .memory_mib = l->memory_total_mib != INT_NULL ? l->memory_total_mib : 0,
                         .created_at = now,
                         .updated_at = now};
-        char type[GPU_TYPE_SIZE];
-        g.type = gpu_type_of(g.name, type);
         for (size_t k = 0; target[i] != NULL && k < rows.n; k++) {
             if (have[k].id != target[i])
                 continue;
             g.id = target[i];
             g.created_at = have[k].created_at;
+            g.health = have[k].health;
+            g.health_reason = have[k].health_reason;
+            if (l->uuid == NULL) { /* its driver does not answer: it is what it was */
+                g.uuid = have[k].uuid;
+                g.name = have[k].name;
+                g.memory_mib = have[k].memory_mib;
+                g.driver = g.driver != NULL ? g.driver : have[k].driver;
+                g.cuda = g.cuda != NULL ? g.cuda : have[k].cuda;
+            }
+            g.type = type_of(&g, l, a);
             bool same = have[k].present && have[k].index == g.index &&
                         str_eq(have[k].uuid, g.uuid) && str_eq(have[k].name, g.name) &&
                         have[k].memory_mib == g.memory_mib && str_eq(have[k].driver, g.driver) &&
-                        str_eq(have[k].cuda, g.cuda) && have[k].simulated == g.simulated;
+                        str_eq(have[k].cuda, g.cuda) && have[k].simulated == g.simulated &&
+                        have[k].parent == g.parent;
             if (same)
                 break;
             *changed = true;
@@ -237,6 +276,7 @@ int gpus_reconcile(struct tx *tx, int64_t node, const struct live_node *live, bo
         char id[16];
         rc = next_gpu_id(tx, id, e);
         g.id = id;
+        g.type = type_of(&g, l, a);
         if (rc == OK)
             rc = record_insert(tx, &gpu_record, &g, NULL, e);
         struct event ev = {.type = "hardware.discovered",
@@ -247,6 +287,144 @@ int gpus_reconcile(struct tx *tx, int64_t node, const struct live_node *live, bo
         if (rc == OK)
             rc = event_emit(tx, &ev, e);
         *changed = true;
+    }
+    return rc;
+}
+
+/* ---- XIDs and health ---- */
+
+enum gpu_health live_health(const struct live_gpu *g, const struct gpu_xid *xids, size_t n,
+                            char reason[GPU_NOTE_SIZE])
+{
+    struct gpu_health_in in = {
+        .state = (enum gpu_state)g->state,
+        .numbers = g->numbers,
+        .ecc_uncorrected = g->ecc_uncorrected == INT_NULL ? GPU_UNKNOWN : g->ecc_uncorrected,
+        .temperature_c = g->temperature_c == INT_NULL ? GPU_UNKNOWN : (int)g->temperature_c,
+        .xids = xids,
+        .n_xids = n,
+        .now_us = now_us()};
+    return gpu_health_of(&in, reason);
+}
+
+enum { XIDS_KEPT = 100 };
+
+static int gpu_event(struct tx *tx, const char *gpu, const char *type, enum severity severity,
+                     const char *summary, const struct gpu_xid *xid, const char *from,
+                     const char *to, struct err *e)
+{
+    struct buf b = {0};
+    struct json j = json_to(&b);
+    json_open(&j, '{');
+    json_ktext(&j, "gpu", gpu);
+    if (xid != NULL) {
+        json_kint(&j, "xid", xid->code);
+        json_kint(&j, "at", xid->at_us);
+        json_ktext(&j, "meaning", gpu_xid_row(xid->code)->meaning);
+        json_ktext(&j, "action", gpu_xid_row(xid->code)->action);
+    } else {
+        json_ktext(&j, "from", from);
+        json_ktext(&j, "to", to);
+    }
+    json_close(&j, '}');
+    struct event ev = {.type = type,
+                       .source_type = "gpu",
+                       .source_id = gpu,
+                       .severity = severity,
+                       .actor = "fleet",
+                       .summary = summary,
+                       .data = arena_strdup(tx_arena(tx), buf_str(&b))};
+    buf_fini(&b);
+    return event_emit(tx, &ev, e);
+}
+
+static const enum severity health_severity[] = {
+    [GPU_HEALTH_OK] = SEVERITY_INFO,
+    [GPU_HEALTH_DEGRADED] = SEVERITY_WARNING,
+    [GPU_HEALTH_FAILED] = SEVERITY_ERROR,
+    [GPU_HEALTH_UNKNOWN] = SEVERITY_INFO,
+};
+
+/* Each XID once, however often the agent repeats it. */
+static int xids_add(struct tx *tx, const char *gpu, const struct live_gpu *l, struct err *e)
+{
+    int rc = OK;
+    for (size_t i = l->n_xids; i > 0 && rc == OK; i--) {
+        const struct gpu_xid *x = &l->xids[i - 1];
+        const struct gpu_xid_row *row = gpu_xid_row(x->code);
+        int64_t there = 0;
+        rc = tx_int(tx, "SELECT count(*) FROM gpu_xids WHERE gpu_id = ?1 AND at = ?2 AND code = ?3",
+                    ARGS(v_text(gpu), v_int(x->at_us), v_int(x->code)), &there, NULL, e);
+        if (rc != OK || there > 0)
+            continue;
+        rc = tx_exec(tx, "INSERT INTO gpu_xids(gpu_id, code, at) VALUES(?1, ?2, ?3)",
+                     ARGS(v_text(gpu), v_int(x->code), v_int(x->at_us)), NULL, e);
+        if (rc == OK)
+            rc = gpu_event(tx, gpu, "gpu.xid", health_severity[row->health],
+                           arena_printf(tx_arena(tx), "%s: XID %d: %s", gpu, x->code, row->meaning),
+                           x, NULL, NULL, e);
+    }
+    if (rc == OK && l->n_xids > 0)
+        rc = tx_exec(tx,
+                     "DELETE FROM gpu_xids WHERE gpu_id = ?1 AND id NOT IN (SELECT id FROM gpu_xids"
+                     " WHERE gpu_id = ?1 ORDER BY at DESC, id DESC LIMIT ?2)",
+                     ARGS(v_text(gpu), v_int(XIDS_KEPT)), NULL, e);
+    return rc;
+}
+
+int gpu_xids(struct tx *tx, const char *gpu, struct arena *a, const struct gpu_xid **out, size_t *n,
+             struct err *e)
+{
+    struct gpu_xid *x = arena_alloc(a, XIDS_KEPT * sizeof(*x));
+    size_t found = 0;
+    struct rows *r = tx_query(tx,
+                              "SELECT code, at FROM gpu_xids WHERE gpu_id = ?1"
+                              " ORDER BY at DESC, id DESC LIMIT ?2",
+                              ARGS(v_text(gpu), v_int(XIDS_KEPT)));
+    while (rows_next(r) && found < XIDS_KEPT)
+        x[found++] = (struct gpu_xid){(int)row_int(r, 0), row_int(r, 1)};
+    *out = x;
+    *n = found;
+    return rows_end(r, e);
+}
+
+int gpus_settle(struct tx *tx, int64_t node, struct live_node *live, struct err *e)
+{
+    struct arena *a = tx_arena(tx);
+    struct list rows;
+    int rc = record_list(tx, &gpu_record, "WHERE node_id = ?1 AND present = 1", ARGS(v_int(node)),
+                         a, &rows, e);
+    for (size_t i = 0; rc == OK && i < live->n_gpus; i++) {
+        struct live_gpu *l = &live->gpus[i];
+        struct gpu *g = NULL;
+        for (size_t k = 0; k < rows.n && g == NULL; k++)
+            if (((struct gpu *)rows.items)[k].index == l->index)
+                g = (struct gpu *)rows.items + k;
+        if (g == NULL)
+            continue;
+        const struct gpu_xid *xids;
+        size_t n;
+        char reason[GPU_NOTE_SIZE];
+        if ((rc = xids_add(tx, g->id, l, e)) != OK ||
+            (rc = gpu_xids(tx, g->id, a, &xids, &n, e)) != OK)
+            return rc;
+        int health = (int)live_health(l, xids, n, reason), before = g->health;
+        const char *why = reason[0] != '\0' ? reason : NULL;
+        l->health = health;
+        if (health == before && str_eq(why, g->health_reason))
+            continue;
+        g->health = health;
+        g->health_reason = why;
+        g->updated_at = now_us();
+        rc = record_update(tx, &gpu_record, g, e);
+        /* that a new GPU is well is no news */
+        bool news = health != before && !(before == GPU_HEALTH_UNKNOWN && health == GPU_HEALTH_OK);
+        if (rc == OK && news)
+            rc = gpu_event(
+                tx, g->id, "gpu.status.changed", health_severity[health],
+                why != NULL ? arena_printf(a, "%s is %s: %s", g->id, gpu_health_names[health], why)
+                            : arena_printf(a, "%s is well again", g->id),
+                NULL, gpu_health_names[before], gpu_health_names[health], e);
     }
     return rc;
 }

@@ -128,8 +128,9 @@ static int describe_job(struct tx *tx, int64_t id, struct arena *a, struct holde
                         struct err *e)
 {
     struct rows *r = tx_query(tx,
-                              "SELECT name, owner_email, owner, kind, progress, started_at, uuid"
-                              " FROM jobs WHERE id = ?1",
+                              "SELECT name, owner_email, owner, kind, progress, started_at, uuid,"
+                              " (SELECT t.id FROM job_attempts t WHERE t.job_id = jobs.id AND"
+                              " t.state <> 'ended') FROM jobs WHERE id = ?1",
                               ARGS(v_int(id)));
     char text[ID_TEXT_SIZE];
     if (rows_next(r)) {
@@ -140,7 +141,8 @@ static int describe_job(struct tx *tx, int64_t id, struct arena *a, struct holde
                                     .owner_id = row_int(r, 2),
                                     .task_type = "training",
                                     .progress = row_real(r, 4),
-                                    .started_at = row_int(r, 5)};
+                                    .started_at = row_int(r, 5),
+                                    .attempt = row_int(r, 7)};
         if (strcmp(row_text(r, 3), "preprocess") == 0)
             out->task_type = "preprocessing";
     }

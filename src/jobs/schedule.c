@@ -251,7 +251,7 @@ static int commit_placed(struct tx *tx, struct jobs *jobs, struct job *j, const 
     for (size_t i = 0; i < (size_t)j->gpus; i++) {
         const struct place_gpu *g = d->gpus[i];
         const struct gpu *row = p->rows[g - p->nodes[0].gpus];
-        rc = lease_take(tx, g->id, HOLDER_JOB, j->id, 1000, e);
+        rc = lease_take(tx, g->id, HOLDER_JOB, j->id, 1000, INT_NULL, e);
         if (rc != OK)
             return rc;
         j->gpu_ids.items[i] = g->id;

@@ -19,7 +19,8 @@ JOB = ["id", "uuid", "name", "kind", "state", "reason", "owner", "owner_id", "pr
 LINE = ["n", "offset", "at", "stream", "text", "attempt", "partial"]
 GPU = ["id", "node", "node_name", "index", "uuid", "name", "type", "memory_total_mib", "memory_used_mib", "utilization",
        "memory_utilization", "temperature_c", "power_w", "power_limit_w", "state", "holder", "processes", "simulated",
-       "driver", "cuda", "updated_at", "note"]
+       "driver", "cuda", "updated_at", "note", "health", "health_reason", "parent", "profile", "age_ms", "throttle",
+       "free_milli", "holders", "clock_sm_mhz"]
 
 
 def submit(server, script, token="admin", **more):

@@ -39,9 +39,13 @@ static uint64_t below(uint64_t n)
 static _Atomic uint64_t noise = 88172645463325252;
 static void test_random(void *to, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        ((unsigned char *)to)[i] = (unsigned char)(atomic_fetch_add(&noise, 0x9e3779b97f4a7c15) >>
-                                                   56);
+    /* mixed: ids are made of it, and a mere sequence repeats its bytes before long */
+    for (size_t i = 0; i < n; i++) {
+        uint64_t v = atomic_fetch_add(&noise, 0x9e3779b97f4a7c15);
+        v = (v ^ v >> 30) * 0xbf58476d1ce4e5b9;
+        v = (v ^ v >> 27) * 0x94d049bb133111eb;
+        ((unsigned char *)to)[i] = (unsigned char)(v >> 56);
+    }
 }
 static const struct world test_world = {test_now, test_mono, test_random};
 

@@ -88,6 +88,7 @@ for (let i = 0; i < gpuCount; i++) {
     uuid: `GPU-${randomUUID()}`, name, type, memory_total_mib: memory, memory_used_mib: 12, utilization: 0,
     memory_utilization: 0, temperature_c: 34, power_w: 24, power_limit_w: watts, state: 'available', holder: null,
     processes: [], simulated: true, driver: '550.54.14', cuda: '12.4', updated_at: iso(Date.now()), note: null,
+    health: 'ok', health_reason: null, parent: null, profile: null, age_ms: 0, throttle: [], free_milli: 1000, holders: [], clock_sm_mhz: 210,
   })
 }
 if (gpuCount >= 8) {

@@ -24,6 +24,8 @@ static int word_of(const struct snap_gpu *g)
     case GPU_HUNG:
     case GPU_OFFLINE:
         break;
+    case GPU_SPLIT:
+        return FLEET_ALLOCATED;
     }
     return FLEET_ERROR;
 }
@@ -139,21 +141,21 @@ LOCAL_VIEW(rows_view, struct rows_answer, "FleetGpuList", NULL, 0,
 
 static struct row row_of(const struct snap_gpu *g)
 {
-    return (struct row){.id = g->id,
-                        .server_id = g->node_name,
-                        .model = g->name,
-                        .status = word_of(g),
-                        .memory_gb = g->memory_total_mib > 0 ? (g->memory_total_mib + 512) / 1024
-                                                             : 0,
-                        .serial_number = "",
-                        .driver_version = g->driver != NULL ? g->driver : "",
-                        .cuda_version = g->cuda != NULL ? g->cuda : "",
-                        .gnmi_device_id = "",
-                        .created_at = g->created_at,
-                        .updated_at = g->at_us,
-                        .index = g->index,
-                        .uuid = g->uuid,
-                        .simulated = g->simulated};
+    return (struct row){
+        .id = g->id,
+        .server_id = g->node_name,
+        .model = g->name,
+        .status = word_of(g),
+        .memory_gb = g->memory_total_mib > 0 ? (g->memory_total_mib + 512) / 1024 : 0,
+        .serial_number = g->live != NULL && g->live->serial != NULL ? g->live->serial : "",
+        .driver_version = g->driver != NULL ? g->driver : "",
+        .cuda_version = g->cuda != NULL ? g->cuda : "",
+        .gnmi_device_id = "",
+        .created_at = g->created_at,
+        .updated_at = g->at_us,
+        .index = g->index,
+        .uuid = g->uuid,
+        .simulated = g->simulated};
 }
 
 static int gpu_show(struct request *q, struct tx *tx, struct err *e)

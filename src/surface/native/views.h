@@ -79,8 +79,9 @@ int native_events(struct request *q, struct tx *tx, struct event_filter *f, cons
 /* ---- the fleet ---- */
 
 struct gpu_process_shown {
-    int64_t pid, memory_mib, job;
-    const char *name;
+    int64_t pid, memory_mib, job, sm_percent;
+    const char *name, *user, *kind;
+    bool dead;
 };
 struct gpu_holder_shown {
     int kind;
@@ -98,6 +99,11 @@ struct gpu_shown {
     bool simulated;
     const char *driver, *cuda, *note;
     int64_t updated_at;
+    int health; /* enum gpu_health */
+    const char *health_reason, *profile;
+    int64_t parent, age_ms, clock_sm_mhz, free_milli;
+    struct texts throttle;
+    struct list holders; /* struct gpu_holder_shown */
 };
 extern const struct view gpu_view;
 /* who NULL: nobody's holders have a name. */

@@ -74,7 +74,7 @@ export interface components {
             power_w: number | null;
             power_limit_w: number | null;
             /** @enum {string} */
-            state: "available" | "leased" | "foreign" | "error" | "driver_hung" | "offline";
+            state: "available" | "leased" | "foreign" | "error" | "driver_hung" | "offline" | "split";
             holder: components["schemas"]["GpuHolder"] | null;
             processes: components["schemas"]["GpuProcess"][];
             simulated: boolean;
@@ -87,6 +87,41 @@ export interface components {
             updated_at: string | null;
             /** @description what is wrong with it */
             note: string | null;
+            /** @enum {string} */
+            health: "ok" | "degraded" | "failed" | "unknown";
+            health_reason: string | null;
+            /** @description index of the GPU that it is a MIG instance of */
+            parent: number | null;
+            /** @description of a MIG instance, such as 1g.10gb */
+            profile: string | null;
+            /** @description how old the values were when they came; grows while a driver hangs */
+            age_ms: number | null;
+            /** @description what holds its clocks down */
+            throttle: string[];
+            /** @description thousandths that are not leased */
+            free_milli: number;
+            /** @description all who hold a part of it */
+            holders: components["schemas"]["GpuHolder"][];
+            clock_sm_mhz: number | null;
+        };
+        GpuDetail: {
+            gpu_id: number;
+            name: string;
+            memory: components["schemas"]["GpuMemory"];
+            utilization: components["schemas"]["GpuUsage"];
+            temperature: components["schemas"]["GpuTemperature"];
+            power: components["schemas"]["GpuPower"];
+            /** @enum {string} */
+            status: "available" | "training" | "preprocessing" | "unknown";
+            current_task: components["schemas"]["GpuTaskDetail"] | null;
+            driver_version: string | null;
+            cuda_version: string | null;
+            is_available: boolean;
+            processes: components["schemas"]["GpuProcess"][];
+            uuid: string | null;
+            /** Format: date-time */
+            timestamp: string;
+            simulated?: boolean;
         };
         GpuHolder: {
             /** @enum {string} */
@@ -103,10 +138,41 @@ export interface components {
             /** @description for the query's cursor; null: that was all */
             next_cursor: string | null;
         };
+        GpuMemory: {
+            /** @description MB of 1,048,576 bytes */
+            total: number;
+            used: number;
+            free: number;
+            /** @description percent */
+            utilization: number;
+            total_gb: number;
+            free_gb: number;
+        };
+        GpuPower: {
+            current: number | null;
+            limit: number | null;
+            usage_percent: number | null;
+        };
         GpuProcess: {
             pid: number;
             name: string | null;
             memory: number | null;
+        };
+        GpuTaskDetail: {
+            task_id: string | null;
+            task_type: string;
+            progress: number | null;
+            estimated_remaining_time: number | null;
+            /** Format: date-time */
+            start_time: string | null;
+        };
+        GpuTemperature: {
+            gpu: number | null;
+            memory: number | null;
+        };
+        GpuUsage: {
+            gpu: number;
+            memory: number;
         };
         Job: {
             /** @description job id */

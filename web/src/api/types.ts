@@ -39,7 +39,7 @@ export interface Page<T> {
 export const activeStates: readonly JobState[] = ['queued', 'starting', 'running', 'cancelling', 'unknown']
 export const endedStates: readonly JobState[] = ['completed', 'failed', 'timeout', 'cancelled']
 export const jobStates: readonly JobState[] = [...activeStates, ...endedStates]
-export const gpuStates: readonly GpuState[] = ['available', 'leased', 'foreign', 'error', 'driver_hung', 'offline']
+export const gpuStates: readonly GpuState[] = ['available', 'leased', 'foreign', 'error', 'driver_hung', 'offline', 'split']
 
 export function isEnded(state: JobState): boolean {
   return endedStates.includes(state)

@@ -14,6 +14,7 @@ const looks: Record<string, { colour: string; icon: string }> = {
   foreign: { colour: 'amber', icon: 'user' },
   error: { colour: 'red', icon: 'failed' },
   driver_hung: { colour: 'red', icon: 'timeout' },
+  split: { colour: 'grey', icon: 'queued' },
   offline: { colour: 'purple', icon: 'unknown' },
   online: { colour: 'green', icon: 'completed' },
 }

@@ -53,7 +53,7 @@ export function fitOf(gpus: readonly Gpu[], wanted: number, types: readonly stri
   for (const gpu of gpus) {
     if (types.length > 0 && !types.includes(gpu.type ?? '')) continue
     const node = nodes.get(gpu.node) ?? { name: gpu.node_name, all: 0, free: 0 }
-    if (gpu.state !== 'error' && gpu.state !== 'offline' && gpu.state !== 'driver_hung') node.all++
+    if (gpu.state !== 'error' && gpu.state !== 'offline' && gpu.state !== 'driver_hung' && gpu.state !== 'split') node.all++
     if (gpu.state === 'available') node.free++
     nodes.set(gpu.node, node)
   }

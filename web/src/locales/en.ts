@@ -74,6 +74,7 @@ export default {
     foreign: 'foreign use',
     error: 'error',
     driver_hung: 'driver hung',
+    split: 'split',
     offline: 'offline',
   },
   endReason: {

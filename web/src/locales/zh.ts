@@ -76,6 +76,7 @@ const zh: Messages = {
     foreign: '外部占用',
     error: '故障',
     driver_hung: '驱动无响应',
+    split: '已切分',
     offline: '离线',
   },
   endReason: {
