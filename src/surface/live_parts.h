@@ -34,7 +34,7 @@ struct topic {
     int64_t job;          /* TOPIC_JOB, _LOG, _TASK */
     struct principal who; /* TOPIC_GPU in native form: whose holders have names */
     enum lang lang;
-    struct vec members;   /* struct socket */
+    struct vec members; /* struct socket */
 };
 
 struct inbox_item {
