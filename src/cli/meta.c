@@ -50,11 +50,23 @@ static int help_run(struct cli *c, const struct parsed *p)
     char *words[2] = {p->n_args > 0 ? (char *)p->args[0] : NULL,
                       p->n_args > 1 ? (char *)p->args[1] : NULL};
     int took;
+    bool man = opt_given(p, "man");
+    AUTO(buf) struct buf page = {0};
+    if (p->n_args == 0 && man) {
+        man_all(c->verbs, &page);
+        fputs(buf_str(&page), stdout);
+        return EXIT_DONE;
+    }
     if (p->n_args == 0) {
         help_all(c->verbs);
         return EXIT_DONE;
     }
     const struct verb *v = verb_find(c->verbs, (int)(p->n_args > 1 ? 2 : 1), words, &took);
+    if (v != NULL && man) {
+        man_verb(v, &page);
+        fputs(buf_str(&page), stdout);
+        return EXIT_DONE;
+    }
     if (v != NULL) {
         help_verb(v);
         return EXIT_DONE;
@@ -70,9 +82,14 @@ static int help_run(struct cli *c, const struct parsed *p)
     return usage_error(c, NULL, &e);
 }
 
+static const struct opt help_opts[] = {
+    {"man", 0, OPT_FLAG, NULL, "as a manual page: drover help --man VERB | man -l -"},
+    {0},
+};
 const struct verb verb_help = {
     .name = "help",
     .summary = "explain a verb",
     .arg = {"VERB", ARG_ANY, ARG_VERB},
+    .opts = help_opts,
     .run = help_run,
 };

@@ -5,6 +5,9 @@
 #include <inttypes.h>
 
 const struct err_text cli_texts_zh[] = {
+    {"as a manual page: drover help --man VERB | man -l -",
+     "输出手册页：drover help --man 命令 | man -l -"},
+    {"one program that runs a fleet of GPUs", "一个程序管理整个 GPU 集群"},
     /* doctor */
     {"check the server and this host; say what mends each fault",
      "检查服务器和本机，并给出每个故障的修复命令"},

@@ -90,6 +90,10 @@ void help_family(const struct verb *const *verbs, const char *family);
 /* "drover submit [OPTIONS] [FILE] [-- COMMAND…]" */
 const char *verb_usage(const struct verb *v, struct arena *a);
 
+/* man.c: roff of man(7) */
+void man_verb(const struct verb *v, struct buf *to);
+void man_all(const struct verb *const *verbs, struct buf *to);
+
 /* completion.c: gives false for an unknown shell */
 bool completion_write(const struct verb *const *verbs, const char *shell, struct buf *to);
 

@@ -90,6 +90,11 @@ with Server(demo=True) as server:
         r = server.cli("submit", "--cwd", "sub", "--", "true", env={"DROVER_URL": server.url, "HOME": server.home})
         check(r.returncode == 2 and "begins with /" in r.stderr, r)
 
+    with case("manual pages from the verb table"):
+        page = server.cli("help", "--man", "submit").stdout
+        check(page.startswith('.TH "drover-submit" 1') and "\\fB\\-\\-gpu\\-type\\fR \\fIT[,T]\\fR\n" in page, page)
+        check(".TP\n\\fBdrover explain\\fR\n" in server.cli("help", "--man").stdout)
+
     with case("doctor: a line a check, what mends it, JSON, the exit code"):
         r = server.cli("doctor", "--json")
         found = {x["check"]: x for x in json.loads(r.stdout)["checks"]}
