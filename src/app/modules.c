@@ -31,6 +31,7 @@ const struct module *const app_modules[] = {
     &baremetal_gpu_module,
     &native_accounts_module,
     &native_recovery_module,
+    &native_secrets_module,
     &native_link_module,
     &native_agents_module,
     &native_jobs_module,

@@ -91,5 +91,6 @@ extern const struct verb verb_login, verb_logout, verb_submit, verb_ps, verb_sho
     verb_doctor, verb_explain, verb_completion, verb_help;
 extern const struct verb verb_agent_token, verb_agent_tokens, verb_agent_revoke, verb_agent_list,
     verb_agent_remove, verb_node_lost;
+extern const struct verb verb_secret_set, verb_secret_list, verb_secret_rm, verb_secret_rotate;
 
 #endif

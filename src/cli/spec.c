@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/str.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,6 +88,7 @@ static const struct field fields[] = {
     {"name", F_TEXT, AT(name)},
     {"command", F_COMMAND, AT(command)},
     {"env", F_PAIRS, AT(env)},
+    {"secrets", F_PAIRS, AT(secrets)},
     {"cwd", F_TEXT, AT(cwd)},
     {"image", F_TEXT, AT(image)},
     {"gpus", F_INT, AT(gpus), 0, 1024},
@@ -273,6 +275,22 @@ static int add_pairs(struct pair **list, const struct parsed *p, const char *opt
     return OK;
 }
 
+/* "NAME=VARIABLE"; NAME alone is put into a variable that is called so: hf-token into HF_TOKEN. */
+static int add_secrets(struct spec *s, const struct parsed *p, struct arena *a, struct err *e)
+{
+    for (const struct given *g = NULL; (g = opt_next(p, "secret", g)) != NULL;) {
+        size_t n = strcspn(g->text, "=");
+        char *variable = arena_strdup(a, g->text[n] == '=' ? g->text + n + 1 : g->text);
+        if (n == 0 || *variable == '\0')
+            return err_set(e, ERR_INVALID, "--secret takes NAME or NAME=VARIABLE, not \"%s\"",
+                           g->text);
+        for (char *v = variable; g->text[n] != '=' && *v != '\0'; v++)
+            *v = isalnum((unsigned char)*v) ? (char)toupper((unsigned char)*v) : '_';
+        pair_set(&s->secrets, variable, arena_strndup(a, g->text, n), a);
+    }
+    return OK;
+}
+
 static void set_text(const char **to, const struct parsed *p, const char *option)
 {
     const char *text = opt_text(p, option);
@@ -303,6 +321,8 @@ int spec_from_options(struct spec *s, const struct parsed *p, struct arena *a, s
         k = add_pairs(&s->env, p, "env", true, a, e);
     if (k == OK)
         k = add_pairs(&s->labels, p, "label", false, a, e);
+    if (k == OK)
+        k = add_secrets(s, p, a, e);
     return k;
 }
 
@@ -350,6 +370,7 @@ int spec_write(const struct spec *s, struct buf *to, struct err *e)
     write_text(&j, "name", s->name);
     write_list(&j, "command", s->command, s->n_command);
     write_pairs(&j, "env", s->env);
+    write_pairs(&j, "secrets", s->secrets);
     write_text(&j, "cwd", s->cwd);
     write_text(&j, "code", s->code);
     if (s->n_out > 0)

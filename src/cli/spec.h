@@ -21,6 +21,7 @@ struct spec {
     size_t n_gpu_types;
     int64_t gpus, cpus, memory_mib, time_limit_s, retries; /* SPEC_ABSENT: not said */
     struct pair *env, *labels;
+    struct pair *secrets; /* variable → name of a secret */
 };
 
 void spec_init(struct spec *s);

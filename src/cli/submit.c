@@ -178,6 +178,8 @@ static const struct opt opts[] = {
     {"image", 0, OPT_TEXT, "IMAGE", "run in this container image"},
     {"env", 'e', OPT_TEXT, "K=V", "variable for the job; K alone takes it along from here",
      .many = true},
+    {"secret", 0, OPT_TEXT, "NAME[=VAR]", "put a secret into a variable (drover secret set NAME)",
+     .many = true},
     {"cwd", 0, OPT_TEXT, "DIR", "working directory; on the server's own host relative to here"},
     {"sync", 0, OPT_TEXT, "DIR", "send this folder along: the job runs in a copy of it"},
     {"out", 'o', OPT_TEXT, "PATH", "keep this of the job's folder at its end (also out/*.csv)",

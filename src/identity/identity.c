@@ -53,10 +53,18 @@ static const struct migration migrations[] = {
                " expires_at $INT NOT NULL);"
                "CREATE INDEX account_links_user ON account_links(user_id)",
      .min_compatible = 2001},
+    {.id = 2020,
+     .name = "secrets",
+     .script = "CREATE TABLE secrets(id $ID, owner $INT NOT NULL, name $TEXT NOT NULL,"
+               " sealed $TEXT NOT NULL, key_id $TEXT NOT NULL, created_at $INT NOT NULL,"
+               " updated_at $INT NOT NULL, UNIQUE(owner, name));"
+               "CREATE INDEX secrets_key ON secrets(key_id)",
+     .min_compatible = 2001},
     {0},
 };
 static const struct record *const records[] = {
-    &user_record, &session_record, &service_token_record, &audit_record, &link_record, NULL};
+    &secret_record, &user_record, &session_record, &service_token_record, &audit_record,
+    &link_record,   NULL};
 
 static const struct setting settings[] = {
     {"SECRET_KEY", "API_SECRET_KEY", SET_TEXT, NULL, .secret = true,
@@ -80,78 +88,13 @@ static const struct setting settings[] = {
             "this machine itself, while every listener is on loopback"},
     {"FIRST_USER_IS_ADMIN", NULL, SET_BOOL, "false",
      .doc = "the first account that registers becomes administrator, and none is made at start"},
-    {"DROVER_KEY_FILE", NULL, SET_TEXT, NULL,
+    {"DROVER_KEY_FILE", "SECRETS_KEY_FILE", SET_TEXT, NULL,
      .doc = "the key for secrets at rest; default: secret.key in DATA_DIR"},
     {"PASSWORD_HASHES_AT_ONCE", NULL, SET_INT, "2", 1, 64,
      .doc = "passwords checked at the same time; each takes 64 MiB"},
     {"ACCOUNT_RECHECK", NULL, SET_DURATION_S, "5s",
      .doc = "how long a change by another replica may go unseen"},
 };
-
-/* ---- the signing key ---- */
-
-static const char signing_key_name[] = "signing_key";
-enum { SIGNING_KEY_BYTES = 32 };
-
-struct key_tx {
-    struct identity *id;
-    const char *sealed; /* NULL: read only */
-    const char *kept;   /* what the store has afterwards; NULL: nothing */
-};
-
-/* Several servers may start at once on one database: the first one's key stays. */
-static int key_tx(struct tx *tx, void *ctx, struct err *e)
-{
-    struct key_tx *k = ctx;
-    int rc = OK;
-    if (k->sealed != NULL)
-        rc = tx_exec(tx,
-                     "INSERT INTO settings(name, value) VALUES(?1, ?2)"
-                     " ON CONFLICT(name) DO NOTHING",
-                     ARGS(v_text(signing_key_name), v_text(k->sealed)), NULL, e);
-    if (rc != OK)
-        return rc;
-    struct rows *rows = tx_query(tx, "SELECT value FROM settings WHERE name = ?1",
-                                 ARGS(v_text(signing_key_name)));
-    k->kept = rows_next(rows) ? arena_strdup(&k->id->arena, row_text(rows, 0)) : NULL;
-    return rows_end(rows, e);
-}
-
-static int open_secrets(struct identity *id, struct err *e)
-{
-    const char *path = setting_text(id->house, "DROVER_KEY_FILE");
-    if (path == NULL || *path == '\0')
-        path = arena_printf(&id->arena, "%s/secret.key", house_data_dir(id->house));
-    int rc = secret_key_open(path, &id->secret_key, e);
-    if (rc != OK)
-        return rc;
-    const char *given = setting_text(id->house, "SECRET_KEY");
-    if (given != NULL && *given != '\0') {
-        if (strlen(given) < SIGNING_KEY_BYTES)
-            log_warning("identity", "SECRET_KEY is short: use at least %d random characters",
-                        SIGNING_KEY_BYTES);
-        id->signing_key = (struct jwt_key){given, strlen(given)};
-        return OK;
-    }
-    struct store *store = house_store(id->house);
-    struct key_tx k = {.id = id};
-    if ((rc = store_read(store, key_tx, &k, e)) != OK)
-        return rc;
-    if (k.kept == NULL) {
-        uint8_t fresh[SIGNING_KEY_BYTES];
-        random_bytes(fresh, sizeof(fresh));
-        k.sealed = secret_seal(id->secret_key, fresh, sizeof(fresh), &id->arena);
-        if ((rc = store_tx(store, key_tx, &k, e)) != OK)
-            return rc;
-    }
-    char *bytes;
-    if ((rc = secret_unseal(id->secret_key, k.kept, &id->arena, &bytes, &id->signing_key.n, e)) !=
-        OK)
-        return err_wrap(e, "%s is not the key file of this database; put the right one there",
-                        path);
-    id->signing_key.bytes = bytes;
-    return OK;
-}
 
 /* ---- where the server listens decides whom it trusts ---- */
 
@@ -288,6 +231,8 @@ static void identity_stop(struct house *h, void *state)
     cache_fini(id);
     pthread_mutex_destroy(&id->backoff_lock);
     secret_key_close(id->secret_key);
+    pthread_rwlock_destroy(&id->keys_lock);
+    pthread_mutex_destroy(&id->rotate_lock);
     arena_fini(&id->arena);
     mem_free(id);
 }
@@ -302,6 +247,8 @@ static int identity_start(struct house *h, void **state, struct err *e)
     id->house = h;
     cache_init(id);
     pthread_mutex_init(&id->backoff_lock, NULL);
+    pthread_rwlock_init(&id->keys_lock, NULL);
+    pthread_mutex_init(&id->rotate_lock, NULL);
     random_bytes(id->backoff_key, sizeof(id->backoff_key));
     id->access_s = setting_int(h, "ACCESS_TOKEN_EXPIRE_MINUTES") * 60;
     id->refresh_s = setting_int(h, "REFRESH_TOKEN_EXPIRE_DAYS") * 86400;
@@ -309,7 +256,7 @@ static int identity_start(struct house *h, void **state, struct err *e)
     id->first_is_admin = setting_bool(h, "FIRST_USER_IS_ADMIN");
     int at_once = (int)setting_int(h, "PASSWORD_HASHES_AT_ONCE");
     password_slots(at_once, 2 * at_once);
-    if ((rc = read_trust(id, e)) == OK && (rc = open_secrets(id, e)) == OK &&
+    if ((rc = read_trust(id, e)) == OK && (rc = secrets_start(id, e)) == OK &&
         (rc = cache_load_revoked(id, e)) == OK)
         rc = first_accounts(id, e);
     mail_kinds(recovery_mails);

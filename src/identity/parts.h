@@ -5,6 +5,7 @@
  *   sessions.c      tokens of sessions  sign_in.c    comparing passwords, back-off
  *   tokens.c        service tokens and tickets
  *   recovery.c      links for a new password and to verify an e-mail
+ *   secrets.c       sealed texts, their key and its rotation
  *   authenticate.c  from a request to a principal
  *   cache.c         what is kept in memory           audit.c  the audit log
  *   texts.c         error texts in Chinese
@@ -14,6 +15,7 @@
 #define IDENTITY_PARTS_H
 
 #include "identity/accounts.h"
+#include "identity/secrets.h"
 #include "identity/jwt.h"
 #include "identity/sessions.h"
 #include "identity/trust.h"
@@ -59,7 +61,10 @@ struct identity {
     struct arena arena; /* lives as long as the module; start-up only */
     struct trust trust;
     struct jwt_key signing_key;
-    struct secret_key *secret_key;
+    struct secret_key *secret_key; /* under keys_lock */
+    const char *key_path;
+    pthread_rwlock_t keys_lock;
+    pthread_mutex_t rotate_lock; /* one rotation at a time */
     int64_t access_s, refresh_s, recheck_us;
     bool first_is_admin;
     enum registration registration;
@@ -82,6 +87,12 @@ struct identity {
 
 /* The module's state, from a transaction or a house. */
 struct identity *identity_of(const struct house *h);
+
+/* ---- secrets.c ---- */
+
+/* Opens the key file and makes sure that it is the one of this database; finishes a rotation. */
+int secrets_start(struct identity *id, struct err *e);
+int secrets_delete_all(struct tx *tx, int64_t owner, struct err *e);
 
 /* ---- cache.c: any thread ---- */
 

@@ -359,6 +359,8 @@ int user_delete(struct tx *tx, const struct user *u, const struct principal *who
     if (rc == OK)
         rc = service_tokens_delete_all(tx, u->id, e);
     if (rc == OK)
+        rc = secrets_delete_all(tx, u->id, e);
+    if (rc == OK)
         rc = links_delete_all(tx, u->id, e);
     static const char *const rows[] = {
         "DELETE FROM sessions WHERE user_id = ?1",

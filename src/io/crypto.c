@@ -209,42 +209,58 @@ bool base64url_decode(const char *s, size_t n, void *to, size_t max, size_t *out
 
 /* ---- secrets at rest ---- */
 
-struct secret_key {
-    uint8_t bytes[crypto_aead_xchacha20poly1305_ietf_KEYBYTES];
+enum {
+    KEY_SIZE = crypto_aead_xchacha20poly1305_ietf_KEYBYTES,
+    KEY_LINE_SIZE = 2 * KEY_SIZE + 1, /* digits and a newline */
 };
 
-enum { KEY_TEXT_SIZE = 2 * crypto_aead_xchacha20poly1305_ietf_KEYBYTES + 1 };
+struct secret_key {
+    size_t n;
+    uint8_t keys[SECRET_KEYS_MAX][KEY_SIZE];
+    char ids[SECRET_KEYS_MAX][SECRET_KEY_ID_SIZE];
+};
 
-/* Makes a key file that is whole or not there. OK too when another process was first. */
-static int key_file_make(const char *path, struct err *e)
+/* Writes keys from number `first` on into a file that is whole or not there. */
+static int key_file_write(const struct secret_key *k, size_t first, const char *path, bool replace,
+                          struct err *e)
 {
-    uint8_t key[crypto_aead_xchacha20poly1305_ietf_KEYBYTES];
-    char text[KEY_TEXT_SIZE + 1], id[9];
-    random_bytes(key, sizeof(key));
-    sodium_bin2hex(text, KEY_TEXT_SIZE, key, sizeof(key));
-    strncat(text, "\n", 2);
+    char text[SECRET_KEYS_MAX * KEY_LINE_SIZE + 1], id[9];
+    size_t len = 0;
+    for (size_t i = first; i < k->n; i++, len += KEY_LINE_SIZE) {
+        sodium_bin2hex(text + len, KEY_LINE_SIZE, k->keys[i], KEY_SIZE);
+        text[len + KEY_LINE_SIZE - 1] = '\n';
+    }
     AUTO(mem) char *aside = mem_printf("%s.%s", path, random_text(id, 8));
     AUTO(mem) char *folder = mem_strdup(path);
     int rc = OK;
     AUTO(fd) int fd = open(aside, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
     if (fd < 0)
-        return err_sys(e, "cannot make the key file %s", path);
-    if (write(fd, text, strlen(text)) != (ssize_t)strlen(text) || fsync(fd) < 0)
-        rc = err_sys(e, "cannot write the key file %s", path);
-    else if (link(aside, path) < 0 && errno != EEXIST)
         rc = err_sys(e, "cannot make the key file %s", path);
-    unlink(aside);
+    else if (write(fd, text, len) != (ssize_t)len || fsync(fd) < 0)
+        rc = err_sys(e, "cannot write the key file %s", path);
+    else if (replace ? rename(aside, path) < 0 : link(aside, path) < 0 && errno != EEXIST)
+        rc = err_sys(e, "cannot make the key file %s", path);
+    sodium_memzero(text, sizeof(text));
+    if (fd < 0)
+        return rc;
+    if (!replace || rc != OK)
+        unlink(aside);
     AUTO(fd) int dir = open(dirname(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (rc == OK && (dir < 0 || fsync(dir) < 0))
         rc = err_sys(e, "cannot make the key file %s durable", path);
-    sodium_memzero(key, sizeof(key));
-    sodium_memzero(text, sizeof(text));
     return rc;
+}
+
+static void key_name(struct secret_key *k, size_t i)
+{
+    uint8_t digest[SHA256_SIZE];
+    sha256(k->keys[i], KEY_SIZE, digest);
+    sodium_bin2hex(k->ids[i], SECRET_KEY_ID_SIZE, digest, SECRET_KEY_ID_SIZE / 2);
 }
 
 static int key_file_read(int fd, const char *path, struct secret_key *k, struct err *e)
 {
-    char text[KEY_TEXT_SIZE + 2];
+    char text[SECRET_KEYS_MAX * (KEY_LINE_SIZE + 1) + 2];
     struct stat st;
     if (fstat(fd, &st) < 0)
         return err_sys(e, "cannot read the key file %s", path);
@@ -254,27 +270,38 @@ static int key_file_read(int fd, const char *path, struct secret_key *k, struct 
     if (n < 0)
         return err_sys(e, "cannot read the key file %s", path);
     text[n] = '\0';
-    size_t len = strcspn(text, "\r\n"), got = 0;
-    int bad = sodium_hex2bin(k->bytes, sizeof(k->bytes), text, len, NULL, &got, NULL);
+    bool bad = n == (ssize_t)sizeof(text) - 1;
+    for (char *line = text; !bad && *line != '\0';) {
+        size_t len = strcspn(line, "\r\n"), got = 0;
+        bad = k->n == SECRET_KEYS_MAX || len != 2 * KEY_SIZE ||
+              sodium_hex2bin(k->keys[k->n], KEY_SIZE, line, len, NULL, &got, NULL) != 0 ||
+              got != KEY_SIZE;
+        if (!bad)
+            key_name(k, k->n++);
+        line += len + strspn(line + len, "\r\n");
+    }
     sodium_memzero(text, sizeof(text));
-    if (bad != 0 || got != sizeof(k->bytes) || len != KEY_TEXT_SIZE - 1)
+    if (bad || k->n == 0)
         return err_set(e, ERR_CORRUPT, "the key file %s does not hold 64 hexadecimal digits", path);
     return OK;
 }
 
 int secret_key_open(const char *path, struct secret_key **out, struct err *e)
 {
-    AUTO(fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 && errno == ENOENT) {
-        int rc = key_file_make(path, e);
-        if (rc != OK)
-            return rc;
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-    }
-    if (fd < 0)
-        return err_sys(e, "cannot open the key file %s", path);
     struct secret_key *k = mem_alloc(sizeof(*k));
-    int rc = key_file_read(fd, path, k, e);
+    AUTO(fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int rc = OK;
+    if (fd < 0 && errno == ENOENT) {
+        random_bytes(k->keys[0], KEY_SIZE);
+        k->n = 1;
+        rc = key_file_write(k, 0, path, false, e);
+        k->n = 0;
+        fd = open(path, O_RDONLY | O_CLOEXEC); /* another process may have been first */
+    }
+    if (rc == OK && fd < 0)
+        rc = err_sys(e, "cannot open the key file %s", path);
+    if (rc == OK)
+        rc = key_file_read(fd, path, k, e);
     if (rc != OK)
         secret_key_close(k);
     else
@@ -290,34 +317,73 @@ void secret_key_close(struct secret_key *k)
     mem_free(k);
 }
 
+size_t secret_key_count(const struct secret_key *k)
+{
+    return k->n;
+}
+
+const char *secret_key_id(const struct secret_key *k)
+{
+    return k->ids[k->n - 1];
+}
+
+int secret_key_add(const struct secret_key *k, const char *path, struct err *e)
+{
+    if (k->n == SECRET_KEYS_MAX)
+        return err_set(e, ERR_CONFLICT, "the key file %s has %d keys already", path,
+                       (int)SECRET_KEYS_MAX);
+    struct secret_key more = *k;
+    random_bytes(more.keys[more.n++], KEY_SIZE);
+    int rc = key_file_write(&more, 0, path, true, e);
+    sodium_memzero(&more, sizeof(more));
+    return rc;
+}
+
+int secret_key_drop_old(const struct secret_key *k, const char *path, struct err *e)
+{
+    return k->n > 1 ? key_file_write(k, k->n - 1, path, true, e) : OK;
+}
+
 /* nonce, then the sealed bytes with their tag, in one base64url text */
 enum {
     NONCE_SIZE = crypto_aead_xchacha20poly1305_ietf_NPUBBYTES,
     TAG_SIZE = crypto_aead_xchacha20poly1305_ietf_ABYTES,
 };
 
-const char *secret_seal(const struct secret_key *k, const void *p, size_t n, struct arena *a)
+const char *secret_seal(const struct secret_key *k, const char *where, const void *p, size_t n,
+                        struct arena *a)
 {
     size_t total = NONCE_SIZE + TAG_SIZE + n;
     uint8_t *raw = arena_alloc(a, total);
     random_bytes(raw, NONCE_SIZE);
-    crypto_aead_xchacha20poly1305_ietf_encrypt(raw + NONCE_SIZE, NULL, p, n, NULL, 0, NULL, raw,
-                                               k->bytes);
-    return base64url_encode(raw, total, arena_alloc(a, BASE64URL_SIZE(total)));
+    crypto_aead_xchacha20poly1305_ietf_encrypt(raw + NONCE_SIZE, NULL, p, n, (const uint8_t *)where,
+                                               strlen(where), NULL, raw, k->keys[k->n - 1]);
+    char *text = arena_alloc(a, BASE64URL_SIZE(total));
+    return arena_printf(a, "%s.%s", secret_key_id(k), base64url_encode(raw, total, text));
 }
 
-int secret_unseal(const struct secret_key *k, const char *sealed, struct arena *a, char **out,
-                  size_t *n, struct err *e)
+int secret_unseal(const struct secret_key *k, const char *where, const char *sealed,
+                  struct arena *a, char **out, size_t *n, struct err *e)
 {
-    size_t len = strlen(sealed), got = 0;
+    const char *dot = strchr(sealed, '.');
+    const char *body = dot != NULL ? dot + 1 : sealed;
+    /* Without a name it is from before there were names, and places were not bound. */
+    size_t name = dot != NULL ? (size_t)(dot - sealed) : 0;
+    size_t len = strlen(body), got = 0, bound = dot != NULL ? strlen(where) : 0;
     uint8_t *raw = arena_alloc(a, len + 1);
     char *plain = arena_alloc(a, len + 1);
-    if (!base64url_decode(sealed, len, raw, len, &got) || got < NONCE_SIZE + TAG_SIZE ||
-        crypto_aead_xchacha20poly1305_ietf_decrypt((uint8_t *)plain, NULL, NULL, raw + NONCE_SIZE,
-                                                   got - NONCE_SIZE, NULL, 0, raw, k->bytes) != 0)
-        return err_set(e, ERR_CORRUPT, "a stored secret does not open with this key file");
-    *n = got - NONCE_SIZE - TAG_SIZE;
-    plain[*n] = '\0';
-    *out = plain;
-    return OK;
+    bool whole = base64url_decode(body, len, raw, len, &got) && got >= NONCE_SIZE + TAG_SIZE;
+    for (size_t i = 0; whole && i < k->n; i++) {
+        if (name > 0 && (strlen(k->ids[i]) != name || memcmp(k->ids[i], sealed, name) != 0))
+            continue;
+        if (crypto_aead_xchacha20poly1305_ietf_decrypt(
+                (uint8_t *)plain, NULL, NULL, raw + NONCE_SIZE, got - NONCE_SIZE,
+                (const uint8_t *)where, bound, raw, k->keys[i]) != 0)
+            continue;
+        *n = got - NONCE_SIZE - TAG_SIZE;
+        plain[*n] = '\0';
+        *out = plain;
+        return OK;
+    }
+    return err_set(e, ERR_CORRUPT, "a stored secret does not open with this key file");
 }

@@ -62,17 +62,29 @@ const char *base64url_encode(const void *p, size_t n, char *to);
 /* Strict: no padding, no blanks, unused bits zero. False also when it needs more than max. */
 bool base64url_decode(const char *s, size_t n, void *to, size_t max, size_t *out_n);
 
-/* ---- secrets at rest: XChaCha20-Poly1305 under a key that lives outside the database ---- */
+/* ---- secrets at rest: XChaCha20-Poly1305 under keys that live outside the database ----
+ *
+ * A key file has one key a line, 64 hexadecimal digits; the last one seals, the others only open
+ * what a rotation has not come to yet. A sealed text names its key: "1a2b3c4d.BASE64URL". `where`
+ * (table, column and row) is bound to it, so that it opens in its own place only. */
 
 struct secret_key;
+enum { SECRET_KEY_ID_SIZE = 9, SECRET_KEYS_MAX = 8 };
 /* Reads the key file; makes it (mode 0600, durable) when it is missing. A file that everyone may
  * read is refused. */
 int secret_key_open(const char *path, struct secret_key **out, struct err *e);
 void secret_key_close(struct secret_key *k); /* wipes it; NULL is fine */
+size_t secret_key_count(const struct secret_key *k);
+const char *secret_key_id(const struct secret_key *k); /* of the one that seals */
+/* Puts a new key behind those of k in the file, or leaves only the last one there. The file is the
+ * old one or the new one, whatever dies. */
+int secret_key_add(const struct secret_key *k, const char *path, struct err *e);
+int secret_key_drop_old(const struct secret_key *k, const char *path, struct err *e);
 /* Text that can be stored anywhere. */
-const char *secret_seal(const struct secret_key *k, const void *p, size_t n, struct arena *a);
-/* ERR_CORRUPT: another key or changed bytes. *out is NUL-terminated. */
-int secret_unseal(const struct secret_key *k, const char *sealed, struct arena *a, char **out,
-                  size_t *n, struct err *e);
+const char *secret_seal(const struct secret_key *k, const char *where, const void *p, size_t n,
+                        struct arena *a);
+/* ERR_CORRUPT: another key, another place or changed bytes. *out is NUL-terminated. */
+int secret_unseal(const struct secret_key *k, const char *where, const char *sealed,
+                  struct arena *a, char **out, size_t *n, struct err *e);
 
 #endif

@@ -7,6 +7,7 @@
 #include "base/world.h"
 #include "gpu/gpu_types.h"
 #include "identity/identity.h"
+#include "identity/secrets.h"
 #include "placement/placement.h"
 
 #include <math.h>
@@ -26,6 +27,7 @@ RECORD(
     MEMBER(struct job, priority, T_INT, .min = 1, .max = 10), MEMBER(struct job, order_key, T_INT),
     MEMBER(struct job, command, T_TEXTS, .min = 1, .max = 1000, .doc = "program and arguments"),
     MEMBER(struct job, env, T_TEXTMAP, .doc = "environment of the job"),
+    MEMBER(struct job, secrets, T_TEXTMAP, .doc = "variables that hold secrets, and their names"),
     MEMBER(struct job, cwd, T_TEXT, .flags = M_NULL, .doc = "working directory"),
     MEMBER(struct job, image, T_TEXT, .flags = M_NULL, .doc = "container image"),
     MEMBER(struct job, gpus, T_INT, .min = 0, .max = 1024, .doc = "GPUs asked for"),
@@ -101,6 +103,10 @@ static const struct migration jobs_migrations[] = {
          "CREATE INDEX job_attempts_job ON job_attempts(job_id, number);"
          "CREATE UNIQUE INDEX job_attempts_live ON job_attempts(job_id) WHERE state <> 'ended';"
          "CREATE INDEX job_attempts_open ON job_attempts(node_id, id) WHERE closed = 0;"},
+    {.id = 6020,
+     .name = "secrets of jobs",
+     .script = "ALTER TABLE jobs ADD COLUMN secrets $TEXT NOT NULL DEFAULT '{}'",
+     .min_compatible = 6001},
     {0},
 };
 static const struct record *const jobs_records[] = {&job_record, &attempt_record, NULL};
@@ -380,6 +386,7 @@ int job_submit(struct tx *tx, const struct job_spec *spec, const struct principa
         .priority = spec->priority > 0 ? spec->priority : PRIORITY_NORMAL,
         .command = spec->command,
         .env = spec->env,
+        .secrets = spec->secrets,
         .labels = spec->labels,
         .cwd = spec->cwd,
         .image = spec->image,
@@ -401,6 +408,8 @@ int job_submit(struct tx *tx, const struct job_spec *spec, const struct principa
     };
     if (j.command.items == NULL)
         j.command.items = arena_alloc(a, sizeof(char *));
+    if (j.secrets.keys == NULL)
+        j.secrets.keys = j.secrets.values = arena_alloc(a, sizeof(char *));
     j.gpu_type = (struct texts){.items = arena_alloc(a, (spec->gpu_type.n + 1) * sizeof(char *)),
                                 .n = spec->gpu_type.n};
     for (size_t i = 0; i < spec->gpu_type.n; i++) {
@@ -409,6 +418,11 @@ int job_submit(struct tx *tx, const struct job_spec *spec, const struct principa
     }
     j.order_key = placement_order_key(now, j.priority, jobs->aging_us);
     int rc = OK;
+    char *text; /* it must be there and open now: who submits hears of it, not a dead job */
+    for (size_t i = 0; rc == OK && i < j.secrets.n; i++)
+        rc = secret_get(tx, j.owner, j.secrets.values[i], tx_arena(tx), &text, e);
+    if (rc != OK)
+        return rc;
     if (strcmp(j.provider, "local") == 0) {
         if (j.gpus > PLACE_GPUS_MAX)
             return err_set(e, ERR_NO_CAPACITY, "cannot run here: no node has %lld GPUs",
@@ -421,6 +435,24 @@ int job_submit(struct tx *tx, const struct job_spec *spec, const struct principa
         rc = job_event_emit(tx, &j, "job.created", -1, principal_text(who, actor), a, e);
     if (rc == OK)
         *out = j;
+    return rc;
+}
+
+int job_using_secret(struct tx *tx, int64_t owner, const char *name, int64_t *job, struct err *e)
+{
+    struct arena *a = tx_arena(tx);
+    struct list live;
+    int rc = record_list(tx, &job_record,
+                         "WHERE owner = ?1 AND secrets <> '{}' AND state IN ('queued', 'starting',"
+                         " 'running', 'cancelling', 'unknown')",
+                         ARGS(v_int(owner)), a, &live, e);
+    *job = 0;
+    for (size_t i = 0; rc == OK && i < live.n; i++) {
+        const struct job *j = (const struct job *)live.items + i;
+        for (size_t k = 0; k < j->secrets.n; k++)
+            if (strcmp(j->secrets.values[k], name) == 0)
+                *job = j->id;
+    }
     return rc;
 }
 

@@ -71,6 +71,7 @@ struct job {
     int64_t order_key;       /* smaller goes first: queued_at - priority * aging */
     struct texts command;
     struct textmap env;
+    struct textmap secrets; /* variable → name of a secret of the owner */
     const char *cwd, *image;
     int64_t gpus;
     struct texts gpu_type;                  /* any of; empty: any */
@@ -115,7 +116,7 @@ struct job_spec {
     const char *name; /* NULL: made from the command */
     int kind;
     struct texts command;
-    struct textmap env, labels;
+    struct textmap env, labels, secrets;
     const char *cwd, *image;
     int64_t gpus;
     struct texts gpu_type;
@@ -127,6 +128,8 @@ struct job_spec {
     const char *extra;    /* JSON object or NULL */
     bool simulated;       /* a simulated provider takes it */
 };
+/* A live job of the owner that names the secret; 0: none. */
+int job_using_secret(struct tx *tx, int64_t owner, const char *name, int64_t *job, struct err *e);
 /* Writes the job as queued with its event; the scheduler wakes after commit. *out is filled.
  * Errors: ERR_NO_CAPACITY with what would fit ("no node has 9 GPUs; the largest, n-01, has 8") —
  * only when no present node could ever run it. */

@@ -33,9 +33,10 @@ void *scheduler_main(void *ctx);
 /* Places what can be placed now; what scheduler_main() does when it wakes. */
 void jobs_schedule(struct jobs *jobs);
 /* The message that starts an attempt; lives in the arena. */
-const char *start_message(const struct jobs *jobs, const struct job *j, const struct attempt *at,
-                          const int64_t *indexes, const char *const *uuids, size_t n,
-                          bool simulated, struct arena *a, size_t *len);
+const char *start_message(struct tx *tx, const struct jobs *jobs, const struct job *j,
+                          const struct attempt *at, const int64_t *indexes,
+                          const char *const *uuids, size_t n, bool simulated, struct arena *a,
+                          size_t *len);
 int start_message_of(struct tx *tx, struct jobs *jobs, const struct attempt *at, struct arena *a,
                      const char **out, size_t *len, struct err *e);
 /* Sends after the commit of tx; json lives until then (tx_arena). */

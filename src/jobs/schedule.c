@@ -5,6 +5,7 @@
  * lost on the way is sent again when the node says hello. */
 #include "jobs/jobs_parts.h"
 
+#include "identity/secrets.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -62,9 +63,33 @@ static void key_int_or_null(struct json *j, const char *key, int64_t v)
         json_kint(j, key, v);
 }
 
-const char *start_message(const struct jobs *jobs, const struct job *j, const struct attempt *at,
-                          const int64_t *indexes, const char *const *uuids, size_t n,
-                          bool simulated, struct arena *a, size_t *len)
+/* The environment with the texts of its secrets, which from here on are in this message only. A
+ * secret cannot be deleted while a live job names it. */
+static struct textmap whole_env(struct tx *tx, const struct job *j, struct arena *a)
+{
+    struct textmap env = {.keys = arena_alloc(a, (j->env.n + j->secrets.n + 1) * sizeof(char *)),
+                          .values = arena_alloc(a, (j->env.n + j->secrets.n + 1) * sizeof(char *))};
+    for (; env.n < j->env.n; env.n++) {
+        env.keys[env.n] = j->env.keys[env.n];
+        env.values[env.n] = j->env.values[env.n];
+    }
+    for (size_t i = 0; i < j->secrets.n; i++) {
+        struct err e = {0};
+        char *text;
+        if (secret_get(tx, j->owner, j->secrets.values[i], a, &text, &e) != OK) {
+            log_error("jobs", "job %lld starts without a secret: %s", (long long)j->id, e.text);
+            continue;
+        }
+        env.keys[env.n] = j->secrets.keys[i];
+        env.values[env.n++] = text;
+    }
+    return env;
+}
+
+const char *start_message(struct tx *tx, const struct jobs *jobs, const struct job *j,
+                          const struct attempt *at, const int64_t *indexes,
+                          const char *const *uuids, size_t n, bool simulated, struct arena *a,
+                          size_t *len)
 {
     char id[ID_TEXT_SIZE];
     struct buf b = {0};
@@ -84,8 +109,9 @@ const char *start_message(const struct jobs *jobs, const struct job *j, const st
     json_close(&w, ']');
     json_key(&w, "env");
     json_open(&w, '{');
-    for (size_t i = 0; i < j->env.n; i++)
-        json_ktext(&w, j->env.keys[i], j->env.values[i]);
+    const struct textmap env = whole_env(tx, j, a);
+    for (size_t i = 0; i < env.n; i++)
+        json_ktext(&w, env.keys[i], env.values[i]);
     json_close(&w, '}');
     json_ktext(&w, "cwd", j->cwd);
     job_files_write(j, &w, a);
@@ -140,7 +166,7 @@ int start_message_of(struct tx *tx, struct jobs *jobs, const struct attempt *at,
         uuids[n++] = g.uuid;
         simulated |= g.simulated;
     }
-    *out = start_message(jobs, &j, at, indexes, uuids, n, simulated, a, len);
+    *out = start_message(tx, jobs, &j, at, indexes, uuids, n, simulated, a, len);
     return OK;
 }
 
@@ -282,7 +308,7 @@ static int commit_placed(struct tx *tx, struct jobs *jobs, struct job *j, const 
     if (rc != OK)
         return rc;
     size_t len;
-    const char *json = start_message(jobs, j, &at, indexes, uuids, (size_t)j->gpus, simulated,
+    const char *json = start_message(tx, jobs, j, &at, indexes, uuids, (size_t)j->gpus, simulated,
                                      tx_arena(tx), &len);
     send_after_commit(tx, jobs, n->id, json, len);
     return OK;

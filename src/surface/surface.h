@@ -19,6 +19,7 @@ extern const struct module platform_providers_module, platform_submit_module, pl
     platform_live_module, training_gpu_module;
 extern const struct module baremetal_gpu_module;
 extern const struct module native_jobs_module, native_fleet_module, native_system_module;
+extern const struct module native_secrets_module;
 extern const struct module native_link_module, native_streams_module, native_files_module,
     native_agents_module;
 extern const struct module common_module; /* /, /health, /ready, /metrics, documents */

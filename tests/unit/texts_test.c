@@ -25,6 +25,7 @@ static const struct module *const modules[] = {
     &training_gpu_module,
     &baremetal_gpu_module,
     &native_accounts_module,
+    &native_secrets_module,
     &native_recovery_module,
     &platform_recovery_module,
     NULL,

@@ -30,6 +30,8 @@ LOCAL_VIEW(spec_view, struct spec_in, "JobSpec", NULL, 0,
            SPEC("command", spec.command, T_TEXTS, .flags = F_REQUIRED, .min = 1, .max = 1000,
                 .doc = "program and arguments; no shell"),
            SPEC("env", spec.env, T_TEXTMAP, .doc = "added to the job's environment"),
+           SPEC("secrets", spec.secrets, T_TEXTMAP,
+                .doc = "variable to the name of a secret of yours, which it will hold"),
            SPEC("cwd", spec.cwd, T_TEXT, .flags = F_NULL, .max = 4096, .doc = "working directory"),
            SPEC("code", code, T_TEXT, .flags = F_NULL, .max = 64,
                 .doc = "tree that its working folder begins with"),
@@ -144,6 +146,10 @@ static int check_spec(struct request *q, struct spec_in *in, struct err *e)
                                "Priority is low, normal, high, urgent, or 1 to 10");
     if (in->spec.command.items[0][0] == '\0')
         return request_invalid(q, e, "command", "value_error", "The program has no name");
+    for (size_t i = 0; i < in->spec.secrets.n; i++)
+        if (in->spec.secrets.keys[i][0] == '\0' || strchr(in->spec.secrets.keys[i], '=') != NULL)
+            return request_invalid(q, e, "secrets", "value_error",
+                                   "A variable's name is not empty and holds no =");
     for (size_t i = 0; i < in->spec.env.n; i++) {
         const char *key = in->spec.env.keys[i];
         if (*key == '\0' || strchr(key, '=') != NULL)
