@@ -497,8 +497,12 @@ int stream_main(const struct agent_config *config)
     *h = (struct helper){.config = config, .master = -1, .child_fd = -1, .status = -1};
     signal(SIGPIPE, SIG_IGN);
     int rc = read_order(h, &e);
-    if (rc == OK && jv_get_text(h->order, "files") != NULL)
-        return files_helper(config, h->order);
+    if (rc == OK && jv_get_text(h->order, "files") != NULL) {
+        int status = files_helper(config, h->order);
+        jv_free(h->order);
+        mem_free(h);
+        return status;
+    }
     if (rc == OK) {
         snprintf(path, sizeof(path), "/v1/agent/streams/%s", jv_get_text(h->order, "stream"));
         rc = agent_dial(config, path, DUPLEX_PROTOCOL, &h->ws, &e);
