@@ -38,11 +38,20 @@ static const struct {
         {"memory_mib", offsetof(struct spec, memory_mib)},
         {"pids_max", offsetof(struct spec, pids_max)},
         {"cpus", offsetof(struct spec, cpus)},
+        {"nproc", offsetof(struct spec, nproc)},
+        {"isolation", offsetof(struct spec, isolation)},
+        {"uid", offsetof(struct spec, uid)},
+        {"gid", offsetof(struct spec, gid)},
+        {"tmp_mib", offsetof(struct spec, tmp_mib)},
+        {"own", offsetof(struct spec, own)},
+        {"profiling", offsetof(struct spec, profiling)},
 },
   spec_texts[] = {
       {"cwd", offsetof(struct spec, cwd)},         {"gpus", offsetof(struct spec, gpus)},
       {"cg_tree", offsetof(struct spec, cg_tree)}, {"cg_memory", offsetof(struct spec, cg_memory)},
       {"cg_pids", offsetof(struct spec, cg_pids)}, {"cg_cpu", offsetof(struct spec, cg_cpu)},
+      {"groups", offsetof(struct spec, groups)},   {"home", offsetof(struct spec, home)},
+      {"devices", offsetof(struct spec, devices)}, {"show", offsetof(struct spec, show)},
 };
 
 static bool spec_item(struct spec *s, const char *key, size_t key_len, char *value)

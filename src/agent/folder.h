@@ -36,6 +36,9 @@ enum {
 
 /* ---- spec ---- */
 
+enum isolation { ISOLATION_OFF, ISOLATION_BASIC, ISOLATION_STRICT };
+#define CELL_HOME "/run/drover/home" /* where a job finds the home that the node keeps for it */
+
 struct spec {
     int64_t id;
     int64_t time_limit_us; /* 0: none */
@@ -44,6 +47,16 @@ struct spec {
     int64_t memory_mib;    /* 0: none */
     int64_t pids_max;      /* 0: none */
     int64_t cpus;          /* threads; 0: none */
+    int64_t nproc;         /* processes of its user on this host; 0: as many as the agent's */
+    int64_t isolation;     /* enum isolation; the rest of it only when it is not off: */
+    int64_t uid, gid;      /* who runs it; 0: who runs the agent */
+    int64_t tmp_mib;       /* size of its /tmp (strict) */
+    int64_t own;           /* 1: the folder `show` is its user's, whoever it belongs to */
+    int64_t profiling;     /* 1: the calls that profilers need are allowed */
+    const char *groups;    /* further groups, "27,44"; NULL: none */
+    const char *home;      /* name below the node's homes, shown as CELL_HOME; NULL: none */
+    const char *devices;   /* below /dev, "nvidia0,nvidiactl"; NULL: the common ones */
+    const char *show;      /* a folder that it sees whatever covers it; NULL: none */
     const char *cwd;       /* NULL: "/" */
     const char *gpus;      /* indexes that are leased to it, "0,3"; NULL: none */
     const char *cg_tree;   /* v2 group that holds the whole tree; NULL: none */

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { LAUNCHER_FD = 3, TITLE_ROOM = 200 };
+enum { LAUNCHER_FD = 3, TITLE_ROOM = 200, HIDE_MAX = 64 };
 
 int launcher_start(struct launcher *l, struct err *e)
 {
@@ -25,7 +25,12 @@ int launcher_start(struct launcher *l, struct err *e)
     snprintf(fd_text, sizeof(fd_text), "%d", LAUNCHER_FD);
     memset(room, ' ', TITLE_ROOM); /* shims write their own name over it, for ps */
     room[TITLE_ROOM] = '\0';
-    char *argv[] = {"drover-launcher", "--launcher", fd_text, (char *)l->jobs, room, NULL};
+    char *argv[HIDE_MAX + 8] = {"drover-launcher", "--launcher", fd_text, (char *)l->jobs,
+                                l->hide != NULL ? "on" : "off"};
+    size_t n = 5;
+    for (size_t i = 0; l->hide != NULL && l->hide[i] != NULL && i < HIDE_MAX; i++)
+        argv[n++] = (char *)l->hide[i];
+    argv[n] = room;
     char *env[] = {NULL};
     sigset_t none, all;
     sigemptyset(&none);
@@ -79,7 +84,10 @@ int launcher_hear(struct launcher *l, struct launch_news *out)
     if (n != (ssize_t)sizeof(r))
         return -1;
     *out = (struct launch_news){.what = SHIM_ENDED, .id = r.id, .pid = r.pid};
-    if (r.what == LAUNCHED) {
+    if (r.what == LAUNCHER_READY) {
+        out->what = LAUNCHER_FACTS;
+        out->facts = r.status;
+    } else if (r.what == LAUNCHED) {
         out->what = SHIM_LAUNCHED;
     } else if (r.what == LAUNCH_FAILED) {
         out->what = SHIM_NOT_LAUNCHED;

@@ -13,6 +13,7 @@
 struct launcher {
     const char *program; /* path of drover-shim */
     const char *jobs;    /* absolute path of the attempts' folders */
+    const char *const *hide; /* paths that no job sees, NULL-terminated; NULL: no isolation */
     int fd;              /* -1: not running */
     pid_t pid;
 };
@@ -21,10 +22,11 @@ int launcher_start(struct launcher *l, struct err *e);
 int launcher_ask(struct launcher *l, int64_t id);
 
 struct launch_news {
-    enum { SHIM_LAUNCHED, SHIM_NOT_LAUNCHED, SHIM_ENDED } what;
+    enum { SHIM_LAUNCHED, SHIM_NOT_LAUNCHED, SHIM_ENDED, LAUNCHER_FACTS } what;
     int64_t id; /* not with SHIM_ENDED */
     pid_t pid;
     int why; /* errno of a shim or launcher that could not begin; 0: none */
+    int facts; /* with LAUNCHER_FACTS, which comes first: enum cell_fact */
 };
 /* 1 and *out, 0 nothing there, -1 it is gone. */
 int launcher_hear(struct launcher *l, struct launch_news *out);

@@ -1,5 +1,6 @@
-/* drover-shim FOLDER supervises one attempt; drover-shim --launcher FD JOBS [padding] forks shims
- * for an agent. See agent/shim/shim.h. */
+/* drover-shim FOLDER supervises one attempt; drover-shim --launcher FD JOBS off|on [HIDE…] padding
+ * forks shims for an agent, and isolates what they start. See agent/shim/shim.h. */
+#include "agent/shim/cell.h"
 #include "agent/shim/shim.h"
 
 #include <fcntl.h>
@@ -18,14 +19,19 @@ int main(int argc, char **argv)
         puts("drover-shim " DROVER_VERSION);
         return 0;
     }
-    if (argc >= 4 && strcmp(argv[1], "--launcher") == 0) {
+    if (argc >= 6 && strcmp(argv[1], "--launcher") == 0) {
         int fd = (int)strtol(argv[2], NULL, 10);
-        char *jobs = strdup(argv[3]);
-        if (fd < 3 || jobs == NULL)
+        bool isolate = strcmp(argv[4], "on") == 0;
+        char **hide = calloc((size_t)argc, sizeof(*hide));
+        struct cell_house house = {.jobs = strdup(argv[3]), .hide = (const char *const *)hide};
+        if (fd < 3 || house.jobs == NULL || hide == NULL)
             return 2;
+        for (int i = 5; i < argc - 1; i++) /* copies: shims write their titles over these */
+            if ((hide[i - 5] = strdup(argv[i])) == NULL)
+                return 2;
         fcntl(fd, F_SETFD, FD_CLOEXEC);
         char *end = argv[argc - 1] + strlen(argv[argc - 1]);
-        return launcher_main(fd, jobs, argv[0], (size_t)(end - argv[0]));
+        return launcher_main(fd, &house, isolate, argv[0], (size_t)(end - argv[0]));
     }
     if (argc != 2 || argv[1][0] == '-') {
         fputs("usage: drover-shim FOLDER\n"
@@ -33,5 +39,5 @@ int main(int argc, char **argv)
               stderr);
         return 2;
     }
-    return shim_main(argv[1]);
+    return shim_main(AT_FDCWD, argv[1]);
 }

@@ -3,6 +3,7 @@
 #ifndef AGENT_SHIM_ATTEMPT_H
 #define AGENT_SHIM_ATTEMPT_H
 
+#include "agent/shim/cell.h"
 #include "agent/shim/shim.h"
 
 /* Why the shim ends a job by itself. */
@@ -21,11 +22,13 @@ struct shim {
     char failure[DETAIL_SIZE]; /* why the command did not start */
     size_t failure_n;
     int oom_score;
+    struct cell cell;
     pid_t job;
     bool job_ended;
     int job_status;
     int64_t job_end_us;                       /* UTC */
     int64_t time_limit_at, kill_at, stuck_at; /* mono; 0: none */
+    int64_t rest_at; /* when what the command left behind is told to end */
     enum ending ending;
     enum stop_why stop_why;
     int64_t grace_us; /* of the stop request */

@@ -1,9 +1,11 @@
 /* The launcher: forks a shim for each request and reports its pid and its end. It stays as long
  * as it has children, also when the agent is gone, because it adopts what a killed shim leaves
  * and nothing may stay a zombie. */
+#include "agent/shim/cell.h"
 #include "agent/shim/shim.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+enum { JOBS_FD = 3 };
+
 static void reply(int *fd, const struct launch_reply *r)
 {
     if (*fd >= 0 && send(*fd, r, sizeof(*r), MSG_NOSIGNAL) < 0 && errno != EINTR) {
@@ -22,17 +26,19 @@ static void reply(int *fd, const struct launch_reply *r)
     }
 }
 
-static void launch(int *fd, const char *jobs, int64_t id, char *title, size_t title_size)
+static void launch(int *fd, int jobs, const char *path, int64_t id, char *title, size_t title_size)
 {
     struct launch_reply r = {.what = LAUNCHED, .id = id};
-    char folder[4096];
-    snprintf(folder, sizeof(folder), "%s/%lld", jobs, (long long)id);
+    char folder[32];
+    snprintf(folder, sizeof(folder), "%lld", (long long)id);
     pid_t pid = fork();
     if (pid == 0) {
-        closefrom(3);
+        /* The folders by descriptor: in the template their path is covered. */
+        dup2(jobs, JOBS_FD);
+        closefrom(JOBS_FD + 1);
         memset(title, 0, title_size); /* what ps shows */
-        snprintf(title, title_size, "drover-shim %s", folder);
-        _exit(shim_main(folder));
+        snprintf(title, title_size, "drover-shim %s/%s", path, folder);
+        _exit(shim_main(JOBS_FD, folder));
     }
     if (pid < 0) {
         r.what = LAUNCH_FAILED;
@@ -57,7 +63,8 @@ static bool reap(int *fd)
     }
 }
 
-int launcher_main(int fd, const char *jobs, char *title, size_t title_size)
+int launcher_main(int fd, const struct cell_house *house, bool isolate, char *title,
+                  size_t title_size)
 {
     sigset_t mask;
     sigemptyset(&mask);
@@ -69,8 +76,12 @@ int launcher_main(int fd, const char *jobs, char *title, size_t title_size)
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     prctl(PR_SET_NAME, "drover-launch");
     int signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (signals < 0)
+    int jobs = open(house->jobs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (signals < 0 || jobs < 0)
         return 1;
+    struct launch_reply ready = {.what = LAUNCHER_READY,
+                                 .status = isolate ? cell_prepare(house) : 0};
+    reply(&fd, &ready);
     bool children = false;
     while (fd >= 0 || children) {
         struct pollfd p[2] = {{signals, POLLIN, 0}, {fd, POLLIN, 0}};
@@ -83,7 +94,7 @@ int launcher_main(int fd, const char *jobs, char *title, size_t title_size)
         if (fd >= 0 && p[1].revents != 0) {
             ssize_t n = recv(fd, &q, sizeof(q), MSG_DONTWAIT);
             if (n == (ssize_t)sizeof(q)) {
-                launch(&fd, jobs, q.id, title, title_size);
+                launch(&fd, jobs, house->jobs, q.id, title, title_size);
             } else if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
                 close(fd);
                 fd = -1;

@@ -81,17 +81,22 @@ const char *limits_set(const struct spec *s, char text[DETAIL_SIZE])
     return text;
 }
 
-pid_t limits_fork(const struct spec *s, bool *in_tree)
+pid_t limits_fork(const struct spec *s, uint64_t flags, int *pidfd, bool *in_tree)
 {
+    bool unused;
+    in_tree = in_tree != NULL ? in_tree : &unused;
     /* Being born in the group is much cheaper than moving there: a move waits, alone on the whole
      * machine, until every CPU has passed a quiet point. Only v2 groups can be named (Linux 5.7).
      */
-    struct clone_args args = {.flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD};
+    struct clone_args args = {.flags = flags | (pidfd != NULL ? CLONE_PIDFD : 0),
+                              .pidfd = (uint64_t)(uintptr_t)pidfd,
+                              .exit_signal = SIGCHLD};
     int group = s->cg_tree != NULL && is_v2(s->cg_tree)
                     ? open(s->cg_tree, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
                     : -1;
     *in_tree = true;
     if (group >= 0) {
+        args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = (uint64_t)group;
         pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
         close(group);
@@ -99,7 +104,9 @@ pid_t limits_fork(const struct spec *s, bool *in_tree)
             return pid;
     }
     *in_tree = false;
-    return fork();
+    args.flags &= ~(uint64_t)CLONE_INTO_CGROUP;
+    args.cgroup = 0;
+    return args.flags == 0 ? fork() : (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 }
 
 void limits_join(const struct spec *s, bool in_tree, int *err_no, const char **group)

@@ -29,6 +29,7 @@ enum {
     READS_A_TURN = 16,           /* then signals and the clock get their turn */
     PARTIAL_US = 250 * 1000,     /* a line without its newline is shown after this */
     LEFTOVER_GRACE_US = 2000000, /* for processes that outlive the command */
+    REST_US = 20 * 1000,         /* before what looks left is looked for */
     KILL_AGAIN_US = 100 * 1000,
     STUCK_US = 10 * 1000000, /* then the log says that a process cannot be killed */
     SLOT_SIZE = 4096
@@ -174,6 +175,9 @@ static bool reap(struct shim *s)
             s->job_ended = true;
             s->job_status = status;
             s->job_end_us = shim_now();
+            /* The cell's init is a child too: without others it ends at once. */
+            cell_leave(&s->cell);
+            s->rest_at = shim_mono() + (s->cell.init > 0 ? REST_US : 0);
         } else if (pid < 0 && errno != EINTR) {
             return errno == ECHILD;
         } else if (pid == 0) {
@@ -184,7 +188,7 @@ static bool reap(struct shim *s)
 
 static void watch_rest(struct shim *s, int64_t now)
 {
-    if (s->job_ended && !s->tree_told) {
+    if (s->job_ended && now >= s->rest_at && !s->tree_told) {
         s->tree_told = true;
         signal_tree(s, SIGTERM);
         if (s->kill_at == 0 || s->kill_at > now + LEFTOVER_GRACE_US)
@@ -278,10 +282,28 @@ static bool start(struct shim *s)
     char mark[RUN_MARK_SIZE];
     run_mark(&s->started, mark);
     s->spec.env[s->spec.envc] = mark;
-    struct child_files files = {out[1], err[1], status[1], getpid(), s->oom_score, false};
-    s->job = limits_fork(&s->spec, &files.in_tree);
+    struct child_files files = {&s->cell,  out[1], err[1], status[1], getpid(),
+                                s->oom_score, false};
+    if (s->spec.uid != 0) { /* so that it can open /dev/stdout */
+        int owned[] = {out[1], err[1]};
+        for (int i = 0; i < 2; i++)
+            if (fchown(owned[i], (uid_t)s->spec.uid, (gid_t)s->spec.gid) != 0)
+                break;
+    }
+    if (!cell_open(&s->cell, &s->spec)) {
+        snprintf(s->failure, sizeof(s->failure), "the node cannot isolate the job: %s",
+                 strerror(errno));
+        return false;
+    }
+    s->job = limits_fork(&s->spec, 0, NULL, &files.in_tree);
     if (s->job == 0)
         child_exec(&s->spec, &files);
+    if (s->job < 0 && s->cell.init > 0) {
+        int why = errno;
+        kill(s->cell.init, SIGKILL);
+        waitpid(s->cell.init, NULL, 0);
+        errno = why;
+    }
     close(out[1]);
     close(err[1]);
     close(status[1]);
@@ -307,7 +329,9 @@ static bool start(struct shim *s)
 static int wait_ms(struct shim *s, int64_t now)
 {
     int64_t next = INT64_MAX;
-    int64_t times[] = {s->ending == NOT_ENDING && !s->job_ended ? s->time_limit_at : 0, s->kill_at,
+    int64_t times[] = {s->ending == NOT_ENDING && !s->job_ended ? s->time_limit_at : 0,
+                       s->kill_at,
+                       s->job_ended && !s->tree_told ? s->rest_at : 0,
                        s->lines[0].n > 0 ? s->lines[0].since + PARTIAL_US : 0,
                        s->lines[1].n > 0 ? s->lines[1].since + PARTIAL_US : 0,
                        s->spool.why != 0 && !s->spool.limit_hit ? s->spool.retry_at : 0};
@@ -365,7 +389,7 @@ static void loop(struct shim *s)
     }
 }
 
-int shim_main(const char *folder)
+int shim_main(int jobs, const char *folder)
 {
     struct shim *s = &shim_state;
     struct exit_record x = {.code = -1};
@@ -388,7 +412,9 @@ int shim_main(const char *folder)
     sigaddset(&mask, SIGHUP);
     sigprocmask(SIG_SETMASK, &mask, NULL);
 
-    s->dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    s->dir = openat(jobs, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (jobs >= 0)
+        close(jobs);
     if (s->dir < 0)
         return SHIM_ERRNO + errno;
     s->signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);

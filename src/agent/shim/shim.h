@@ -23,20 +23,25 @@
 struct launch_request {
     int64_t id; /* the folder is jobs/<id> below the launcher's folder */
 };
-enum { LAUNCHED = 1, LAUNCH_FAILED = 2, LAUNCH_ENDED = 3 };
+enum { LAUNCHED = 1, LAUNCH_FAILED = 2, LAUNCH_ENDED = 3, LAUNCHER_READY = 4 };
 struct launch_reply {
     int32_t what;
     int32_t pid;    /* of the shim */
     int64_t id;     /* 0 with LAUNCH_ENDED */
-    int32_t status; /* errno with LAUNCH_FAILED, wait status with LAUNCH_ENDED */
+    /* errno with LAUNCH_FAILED, wait status with LAUNCH_ENDED, cell_fact bits with LAUNCHER_READY,
+     * which comes first and once */
+    int32_t status;
     int32_t zero;
 };
 /* The shim's exit status: 0 it did its work; SHIM_LOST another one has the attempt;
  * SHIM_ERRNO + errno it could not begin and nothing was started. */
 enum { SHIM_LOST = 3, SHIM_ERRNO = 64 };
 
-int launcher_main(int fd, const char *jobs, char *title, size_t title_size);
-int shim_main(const char *folder); /* the exit status */
+struct cell_house;
+/* isolate: makes the template of the jobs' cells first. */
+int launcher_main(int fd, const struct cell_house *house, bool isolate, char *title,
+                  size_t title_size);
+int shim_main(int jobs, const char *folder); /* folder below jobs; the exit status */
 
 /* ---- spool writer ---- */
 
@@ -86,8 +91,9 @@ void line_flush(struct line *l, struct spooler *s, bool final);
 
 /* Makes the job's cgroups and sets limits. NULL, or a sentence that says what cannot be set. */
 const char *limits_set(const struct spec *spec, char text[DETAIL_SIZE]);
-/* fork(2), the child in the tree's group at once where the kernel can do that. */
-pid_t limits_fork(const struct spec *spec, bool *in_tree);
+/* fork(2) with flags of clone(2), the child in the tree's group at once where the kernel can do that.
+ * pidfd and in_tree may be NULL. */
+pid_t limits_fork(const struct spec *spec, uint64_t flags, int *pidfd, bool *in_tree);
 /* By the child: enters the groups, but for the tree's when it is there already. */
 void limits_join(const struct spec *spec, bool in_tree, int *err_no, const char **group);
 int64_t limits_oom_kills(const struct spec *spec);
@@ -96,7 +102,9 @@ bool limits_remove(const struct spec *spec);
 /* ---- the child's side ---- */
 
 enum { NO_OOM_SCORE = 10000 };
+struct cell;
 struct child_files {
+    const struct cell *cell;
     int out, err; /* write ends */
     int status;   /* closes by exec; text of the failure otherwise */
     pid_t shim;
