@@ -6,6 +6,7 @@
 #ifndef AGENT_AGENT_H
 #define AGENT_AGENT_H
 
+#include "agent/folder.h"
 #include "base/err.h"
 #include "io/dial.h"
 
@@ -16,6 +17,10 @@ struct agent_config {
     struct dial_to to;      /* the server; no address: the one of the kept credential */
     const char *server;     /* its address as it was given; NULL: not given */
     const char *token;      /* bearer credential; NULL: the kept one, or none by a unix socket */
+    const char *token_file; /* where it was read from; jobs do not see it */
+    enum isolation isolation;
+    const char *job_user;   /* account that jobs run as; NULL: the node's choice (isolation.h) */
+    bool profiling;         /* jobs may use the calls that profilers need */
     const char *join;       /* token to join with; NULL: not now */
     const char *page;       /* ADDRESS:PORT of the page; NULL: none */
     const char *page_token; /* that it demands; NULL: nothing, on loopback only */

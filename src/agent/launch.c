@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -14,9 +15,21 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { LAUNCHER_FD = 3, TITLE_ROOM = 200, HIDE_MAX = 64 };
+enum { LAUNCHER_FD = 3, TITLE_ROOM = 200, HIDE_MAX = 64, READY_MS = 10000 };
 
-int launcher_start(struct launcher *l, struct err *e)
+/* It tries out what it can isolate, which takes some milliseconds. */
+static bool wait_ready(int fd, int *facts)
+{
+    struct pollfd p = {fd, POLLIN, 0};
+    struct launch_reply r;
+    if (poll(&p, 1, READY_MS) != 1 || recv(fd, &r, sizeof(r), 0) != (ssize_t)sizeof(r) ||
+        r.what != LAUNCHER_READY)
+        return false;
+    *facts = r.status;
+    return true;
+}
+
+int launcher_start(struct launcher *l, int *facts, struct err *e)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
@@ -57,6 +70,10 @@ int launcher_start(struct launcher *l, struct err *e)
         errno = why;
         return err_sys(e, "cannot start %s", l->program);
     }
+    if (!wait_ready(pair[0], facts)) {
+        close(pair[0]);
+        return err_set(e, ERR_INTERNAL, "%s does not begin", l->program);
+    }
     fcntl(pair[0], F_SETFL, O_NONBLOCK);
     l->fd = pair[0];
     l->pid = pid;
@@ -84,10 +101,7 @@ int launcher_hear(struct launcher *l, struct launch_news *out)
     if (n != (ssize_t)sizeof(r))
         return -1;
     *out = (struct launch_news){.what = SHIM_ENDED, .id = r.id, .pid = r.pid};
-    if (r.what == LAUNCHER_READY) {
-        out->what = LAUNCHER_FACTS;
-        out->facts = r.status;
-    } else if (r.what == LAUNCHED) {
+    if (r.what == LAUNCHED) {
         out->what = SHIM_LAUNCHED;
     } else if (r.what == LAUNCH_FAILED) {
         out->what = SHIM_NOT_LAUNCHED;

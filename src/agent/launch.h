@@ -11,22 +11,22 @@
 #include <sys/types.h>
 
 struct launcher {
-    const char *program; /* path of drover-shim */
-    const char *jobs;    /* absolute path of the attempts' folders */
+    const char *program;     /* path of drover-shim */
+    const char *jobs;        /* absolute path of the attempts' folders */
     const char *const *hide; /* paths that no job sees, NULL-terminated; NULL: no isolation */
-    int fd;              /* -1: not running */
+    int fd;                  /* -1: not running */
     pid_t pid;
 };
-int launcher_start(struct launcher *l, struct err *e);
+/* Waits until it is ready and tells what isolation is in force (enum cell_fact bits). */
+int launcher_start(struct launcher *l, int *facts, struct err *e);
 /* 1 asked, 0 its queue is full (wait for the fd to take more), -1 it is gone. */
 int launcher_ask(struct launcher *l, int64_t id);
 
 struct launch_news {
-    enum { SHIM_LAUNCHED, SHIM_NOT_LAUNCHED, SHIM_ENDED, LAUNCHER_FACTS } what;
+    enum { SHIM_LAUNCHED, SHIM_NOT_LAUNCHED, SHIM_ENDED } what;
     int64_t id; /* not with SHIM_ENDED */
     pid_t pid;
     int why; /* errno of a shim or launcher that could not begin; 0: none */
-    int facts; /* with LAUNCHER_FACTS, which comes first: enum cell_fact */
 };
 /* 1 and *out, 0 nothing there, -1 it is gone. */
 int launcher_hear(struct launcher *l, struct launch_news *out);

@@ -91,7 +91,8 @@ static void say_hello(struct agent *g)
                       .boot_id = g->boot_id,
                       .gpu_note = g->sample->note[0] != '\0' ? g->sample->note : NULL,
                       .host = &g->host,
-                      .groups = &g->groups};
+                      .groups = &g->groups,
+                      .isolating = &g->isolating};
     hello_write(&h, &j);
     for (struct attempt *a = g->first; a != NULL; a = a->next)
         a->ship = false;
@@ -292,7 +293,7 @@ static void on_start(struct agent *g, const struct message *m)
     char work[4096];
     struct node_user user = g->user;
     user.work = files_work(g, m->attempt, m->id, work);
-    int why = start_read(m->attempt, &g->groups, &user, a, &spec, &e);
+    int why = start_read(m->attempt, &g->groups, &user, &g->isolating, a, &spec, &e);
     int disk = why == OK ? attempt_prepare(&g->home, a, spec.data, spec.len) : 0;
     if (why == OK && disk == 0)
         disk = files_begin(g, a, m->attempt);

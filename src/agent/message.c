@@ -182,15 +182,15 @@ static bool own_variable(const char *name)
     return false;
 }
 
-static int put_job_env(const struct jv *env, const struct node_user *user, struct buf *to,
+static int put_job_env(const struct jv *env, const struct job_user *user, struct buf *to,
                        struct err *e)
 {
     const struct {
         const char *name, *value;
     } base[] = {{"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
                 {"HOME", user->home},
-                {"USER", user->user},
-                {"LOGNAME", user->user},
+                {"USER", user->name},
+                {"LOGNAME", user->name},
                 {"LANG", "C.UTF-8"}};
     if (jv_kind(env) != JV_NULL && jv_kind(env) != JV_OBJECT)
         return err_set(e, ERR_INVALID, "env must be an object of texts");
@@ -261,9 +261,12 @@ static int put_gpus(const struct jv *o, struct attempt *a, struct buf *to, struc
     return OK;
 }
 
-static int put_limits(const struct jv *o, const struct groups *g, int64_t id, struct buf *to,
-                      struct err *e)
+static int put_limits(const struct jv *o, const struct groups *g, const struct isolating *isolating,
+                      int64_t id, struct buf *to, struct err *e)
 {
+    /* A bound on processes costs nothing in a v2 group, and a millisecond in one of its own. */
+    bool bound = isolating->mode != ISOLATION_OFF && str_eq(g->pids, g->tree) && *g->pids != '\0';
+    int64_t processes = bound ? isolating->processes : 0;
     const struct {
         const char *name;
         int64_t least, most, otherwise;
@@ -271,7 +274,7 @@ static int put_limits(const struct jv *o, const struct groups *g, int64_t id, st
                 {"grace_us", 0, TIME_MAX_US, 10 * US_PER_S},
                 {"log_max_bytes", LOG_LEAST_BYTES, LOG_MAX_BYTES, INT64_C(1) << 30},
                 {"memory_mib", 1, MEMORY_MAX_MIB, 0},
-                {"pids_max", 1, COUNT_MAX, 0},
+                {"pids_max", 1, COUNT_MAX, processes},
                 {"cpus", 1, COUNT_MAX, 0}};
     int64_t v[ARRAY_LEN(rows)];
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -284,11 +287,13 @@ static int put_limits(const struct jv *o, const struct groups *g, int64_t id, st
     return OK;
 }
 
-int start_read(const struct jv *o, const struct groups *groups, const struct node_user *user,
-               struct attempt *a, struct buf *spec, struct err *e)
+int start_read(const struct jv *o, const struct groups *groups, const struct node_user *node,
+               const struct isolating *isolating, struct attempt *a, struct buf *spec,
+               struct err *e)
 {
     char job[64];
-    const char *cwd = user->work != NULL && *user->work != '\0' ? user->work : user->home;
+    const char *cwd = NULL;
+    struct job_user user;
     const struct jv *id = jv_get(o, "job"), *where = jv_get(o, "cwd");
     if (jv_kind(jv_get(o, "image")) != JV_NULL)
         return err_set(e, ERR_INVALID,
@@ -302,21 +307,28 @@ int start_read(const struct jv *o, const struct groups *groups, const struct nod
     int k = whole(o, "number", 1, COUNT_MAX, 1, &number, e);
     if (k == OK && jv_kind(where) != JV_NULL)
         k = text(where, "cwd", &cwd, e);
-    if (k == OK && *cwd != '/')
+    if (k == OK && cwd != NULL && *cwd != '/')
         k = err_set(e, ERR_INVALID, "cwd must be an absolute path, not %.200s", cwd);
+    if (k == OK)
+        k = isolation_user(isolating, o, node->home, node->user, &user, e);
     if (k != OK)
         return k;
     spec->max = SPEC_MAX;
     buf_add(spec, SPEC_FIRST, sizeof(SPEC_FIRST));
     put_number(spec, "id", a->id);
-    put(spec, "cwd", cwd);
-    k = put_limits(o, groups, a->id, spec, e);
+    bool work = cwd == NULL && node->work != NULL && *node->work != '\0';
+    if (work)
+        cwd = node->work; /* the node made it for this job */
+    put(spec, "cwd", cwd != NULL ? cwd : user.home);
+    k = put_limits(o, groups, isolating, a->id, spec, e);
     if (k == OK)
         k = put_gpus(o, a, spec, e);
     if (k == OK)
+        isolation_spec(isolating, o, &user, cwd, work, a, spec);
+    if (k == OK)
         k = put_argv(jv_get(o, "argv"), spec, e);
     if (k == OK)
-        k = put_job_env(jv_get(o, "env"), user, spec, e);
+        k = put_job_env(jv_get(o, "env"), &user, spec, e);
     if (k != OK)
         return k;
     char text_of_id[32], text_of_try[32];
@@ -362,6 +374,8 @@ void hello_write(const struct hello *h, struct json *to)
         if (limits[i].works)
             json_text(to, limits[i].name);
     json_close(to, ']');
+    json_key(to, "isolation");
+    isolation_write(h->isolating, to);
     json_ktext(to, "gpu_note", h->gpu_note);
     json_close(to, '}');
     json_key(to, "attempts");

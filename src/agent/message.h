@@ -8,6 +8,7 @@
 #include "agent/claims.h"
 #include "agent/gpu_use.h"
 #include "agent/host.h"
+#include "agent/isolation.h"
 #include "gpu/gpu.h"
 
 enum message_kind {
@@ -46,7 +47,8 @@ struct node_user {
 void node_user_find(struct node_user *u);
 /* Turns a start message into a spec and fills a->gpus. An error is why it can never run here. */
 int start_read(const struct jv *attempt, const struct groups *groups, const struct node_user *user,
-               struct attempt *a, struct buf *spec, struct err *e);
+               const struct isolating *isolating, struct attempt *a, struct buf *spec,
+               struct err *e);
 
 enum { SILENT_MS = 45 * 1000 }; /* where the server does not say */
 enum { LINK_REVISION = 2 };     /* of the protocol; a server takes its neighbours */
@@ -54,6 +56,7 @@ struct hello {
     const char *name, *boot_id, *gpu_note;
     const struct host_facts *host;
     const struct groups *groups;
+    const struct isolating *isolating;
 };
 /* Opens the hello up to its list of attempts: the caller adds them and closes with "]}". */
 void hello_write(const struct hello *h, struct json *to);

@@ -9,6 +9,7 @@
 #include "agent/groups.h"
 #include "agent/dialer.h"
 #include "agent/host.h"
+#include "agent/isolation.h"
 #include "agent/join.h"
 #include "agent/journal.h"
 #include "agent/launch.h"
@@ -20,8 +21,8 @@ enum { STREAMS_MAX = 256 }; /* helpers at once: protects the host's process tabl
 
 struct agent {
     struct agent_config config;
-    struct credential credential; /* of a server on another host */
-    char *path, *jobs_path;       /* DATA/agent, DATA/agent/jobs, absolute */
+    struct credential credential;       /* of a server on another host */
+    char *data_path, *path, *jobs_path; /* DATA, DATA/agent, DATA/agent/jobs, absolute */
     int dir, jobs, lock;
     char boot_id[BOOT_ID_SIZE];
     struct attempt_home home;
@@ -30,6 +31,7 @@ struct agent {
     struct host_facts host;
     struct host_meter meter;
     struct node_user user;
+    struct isolating isolating;
     struct gpu_source *gpus;
     struct gpu_sample *sample;
     struct claims claims;

@@ -35,6 +35,7 @@ static int make_folders(struct agent *g, struct err *e)
         data = realpath(g->config.data, NULL);
     if (data == NULL)
         return err_sys(e, "cannot use the folder %s", g->config.data);
+    g->data_path = mem_strdup(data);
     g->path = mem_printf("%s/agent", data);
     g->jobs_path = mem_printf("%s/jobs", g->path);
     free(data);
@@ -123,7 +124,7 @@ static int open_events(struct agent *g, struct err *e)
 
 int agent_start_launcher(struct agent *g, struct err *e)
 {
-    int k = launcher_start(&g->launcher, e);
+    int k = launcher_start(&g->launcher, &g->isolating.facts, e);
     if (k == OK && g->epoll >= 0)
         agent_watch_fd(g, g->launcher.fd, ON_LAUNCHER, 0);
     return k;
@@ -149,6 +150,11 @@ int agent_begin(struct agent *g, struct err *e)
              (unsigned long long)st.st_ino);
     groups_probe(&g->groups, name);   /* may move this process, and all that it starts */
     prctl(PR_SET_CHILD_SUBREAPER, 1); /* for the shims of a launcher that was killed */
+    k = isolation_begin(&g->isolating, &g->config, g->data_path, g->path, e);
+    if (k != OK)
+        return k;
+    if (g->isolating.mode != ISOLATION_OFF)
+        g->launcher.hide = g->isolating.hide;
     k = agent_start_launcher(g, e); /* while this process is small and its limits are the host's */
     if (k == OK)
         k = open_events(g, e);
@@ -209,4 +215,6 @@ void agent_end(struct agent *g)
     mem_free(g->frame);
     mem_free(g->path);
     mem_free(g->jobs_path);
+    mem_free(g->data_path);
+    isolation_end(&g->isolating);
 }

@@ -93,8 +93,20 @@ static pid_t agent_spawn(struct local_agent *a)
     posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_addopen(&files, 1, log, O_WRONLY | O_CREAT | O_APPEND, 0600);
     posix_spawn_file_actions_adddup2(&files, 1, 2);
-    char *argv[] = {a->program, "--server", a->server, "--data", a->data,
-                    "--gpu",    a->gpu,     "--local", NULL};
+    const struct house *h = a->house;
+    const char *user = setting_text(h, "JOB_USER");
+    char *argv[16] = {
+        a->program, "--server",    a->server,
+        "--data",   a->data,       "--gpu",
+        a->gpu,     "--isolation", (char *)(uintptr_t)setting_text(h, "JOB_ISOLATION"),
+        "--local"};
+    size_t words = 10;
+    if (user != NULL && *user != '\0') {
+        argv[words++] = "--job-user";
+        argv[words++] = (char *)(uintptr_t)user;
+    }
+    if (setting_bool(h, "JOB_PROFILING"))
+        argv[words++] = "--allow-profiling";
     int rc = posix_spawn(&pid, a->program, &files, &attr, argv, env);
     posix_spawn_file_actions_destroy(&files);
     posix_spawnattr_destroy(&attr);

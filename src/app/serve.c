@@ -37,6 +37,13 @@ static const struct setting app_settings[] = {
     {"GPU_SIMULATE", NULL, SET_WORD, "off", .words = "on|off|auto",
      .doc = "four simulated GPUs instead of the host's; the demo has them"},
     {"LOCAL_AGENT", NULL, SET_BOOL, "on", .doc = "run jobs on the server's own host"},
+    {"JOB_ISOLATION", NULL, SET_WORD, "strict", .words = "strict|basic|off",
+     .doc = "how jobs on the server's own host are kept apart: docs/isolation.md"},
+    {"JOB_USER", NULL, SET_TEXT, NULL,
+     .doc = "account that jobs run as when the server is root; default: drover-job where there is "
+            "one, else a number for each user"},
+    {"JOB_PROFILING", NULL, SET_BOOL, "false",
+     .doc = "jobs may use perf, bpf, userfaultfd and io_uring"},
 };
 const struct module app_module = {
     .name = "app",

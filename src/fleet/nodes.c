@@ -29,6 +29,7 @@ RECORD(node_record, struct node, "nodes",
        MEMBER(struct node, cgroups, T_TEXT, .flags = M_NULL,
               .doc = "control groups of the kernel: v2, hybrid, v1 or none"),
        MEMBER(struct node, enforces, T_TEXTS, .doc = "limits that this node enforces"),
+       MEMBER(struct node, isolation, T_TEXTS, .doc = "what keeps its jobs apart, in force"),
        MEMBER(struct node, gpu_note, T_TEXT, .flags = M_NULL | M_TOLD,
               .doc = "why there are no GPUs, or what is wrong with them"),
        MEMBER(struct node, last_seen, T_TIME, .flags = M_NULL),
@@ -62,6 +63,20 @@ static const char *hello_text(const struct jv *node, const char *name, struct ar
 {
     const char *s = jv_get_text(node, name);
     return s == NULL ? NULL : arena_strndup(a, s, utf8_fit(s, 250));
+}
+
+static struct texts hello_words(const struct jv *node, const char *name, struct arena *a)
+{
+    enum { WORDS_MAX = 16 };
+    const struct jv *list = jv_get(node, name);
+    size_t n = jv_kind(list) == JV_LIST ? jv_len(list) : 0;
+    struct texts out = {.items = arena_alloc(a, (WORDS_MAX + 1) * sizeof(char *))};
+    for (size_t i = 0; i < n && i < WORDS_MAX; i++) {
+        const char *s = jv_text(jv_at(list, i), NULL);
+        if (s != NULL)
+            out.items[out.n++] = arena_strndup(a, s, utf8_fit(s, 40));
+    }
+    return out;
 }
 
 /* What one host can have: keeps the sums of the scheduler far from overflow. */
@@ -129,14 +144,8 @@ int node_hello(struct tx *tx, const struct jv *hello, int64_t joined, int64_t *i
     n.memory_mib = bounded(facts, "memory_mib", 0, NODE_MEMORY_MIB_MAX);
     n.cgroups = hello_text(facts, "cgroups", a);
     n.gpu_note = hello_text(facts, "gpu_note", a);
-    const struct jv *list = jv_get(facts, "enforces");
-    size_t count = jv_kind(list) == JV_LIST ? jv_len(list) : 0;
-    n.enforces = (struct texts){.items = arena_alloc(a, (count + 1) * sizeof(char *))};
-    for (size_t i = 0; i < count && i < 16; i++) {
-        const char *s = jv_text(jv_at(list, i), NULL);
-        if (s != NULL)
-            n.enforces.items[n.enforces.n++] = arena_strdup(a, s);
-    }
+    n.enforces = hello_words(facts, "enforces", a);
+    n.isolation = hello_words(facts, "isolation", a);
     n.last_seen = n.updated_at = now;
     rc = n.id != 0 ? record_update(tx, &node_record, &n, e)
                    : record_insert(tx, &node_record, &n, &n.id, e);

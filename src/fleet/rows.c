@@ -51,6 +51,9 @@ static const struct migration fleet_migrations[] = {
                " since $INT NOT NULL, CHECK(milli BETWEEN 1 AND 1000));"
                "CREATE INDEX gpu_leases_gpu ON gpu_leases(gpu_id);"
                "CREATE INDEX gpu_leases_holder ON gpu_leases(holder_kind, holder_id);"},
+    {.id = 5031,
+     .name = "what keeps jobs apart",
+     .script = "ALTER TABLE nodes ADD COLUMN isolation $TEXT;"},
     {.id = 5041,
      .name = "agents of other hosts: join tokens, credentials, states with reasons",
      .script = "ALTER TABLE nodes ADD COLUMN state_since $INT;"

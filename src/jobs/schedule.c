@@ -102,6 +102,7 @@ const char *start_message(struct tx *tx, const struct jobs *jobs, const struct j
     json_kint(&w, "number", at->number);
     json_ktext(&w, "job", id_text("j", j->id, id));
     json_ktext(&w, "name", j->name);
+    json_kint(&w, "owner", j->owner);
     json_key(&w, "argv");
     json_open(&w, '[');
     for (size_t i = 0; i < j->command.n; i++)

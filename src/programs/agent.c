@@ -1,5 +1,6 @@
 /* drover-agent: the program on each GPU host. See agent/agent.h. */
 #include "agent/agent.h"
+#include "agent/isolation.h"
 #include "agent/join.h"
 #include "agent/stream.h"
 #include "base/log.h"
@@ -38,6 +39,9 @@ static const char usage[] =
     "  --shim PATH          drover-shim (default: beside this program)\n"
     "  --token-file FILE    a bearer credential instead of the kept one\n"
     "  --log-level LEVEL    debug, info (default), warning, error\n"
+    "  --isolation MODE     of jobs: strict (default), basic, or off (docs/isolation.md)\n"
+    "  --job-user ACCOUNT   jobs run as it, when the agent is root and the mode strict\n"
+    "  --allow-profiling    jobs may use perf, bpf, userfaultfd and io_uring\n"
     "  --local              belongs to a server on this host and ends with it\n"
     "  --once-idle-exit     ends when every job it was given is done and forgotten\n"
     "  --version, --help\n"
@@ -105,7 +109,7 @@ int main(int argc, char **argv)
         NAME,
         SHIM
     };
-    enum { LEVEL = SHIM + 1, STREAM, LOCAL, ONCE, VERSION, HELP };
+    enum { LEVEL = SHIM + 1, ISOLATION, JOB_USER, PROFILING, STREAM, LOCAL, ONCE, VERSION, HELP };
     static const struct option options[] = {
         {"server", required_argument, NULL, SERVER},
         {"join", required_argument, NULL, JOIN},
@@ -122,13 +126,17 @@ int main(int argc, char **argv)
         {"name", required_argument, NULL, NAME},
         {"shim", required_argument, NULL, SHIM},
         {"log-level", required_argument, NULL, LEVEL},
+        {"isolation", required_argument, NULL, ISOLATION},
+        {"job-user", required_argument, NULL, JOB_USER},
+        {"allow-profiling", no_argument, NULL, PROFILING},
         {"local", no_argument, NULL, LOCAL},
         {"once-idle-exit", no_argument, NULL, ONCE},
         {"stream", no_argument, NULL, STREAM},
         {"version", no_argument, NULL, VERSION},
         {"help", no_argument, NULL, HELP},
         {0}};
-    static struct agent_config c = {.gpu = "nvml"}; /* its texts live as long as the program */
+    static struct agent_config c = {
+        .gpu = "nvml", .isolation = ISOLATION_STRICT}; /* its texts live as long as the program */
     enum log_level level = LOG_INFO;
     bool stream = false;
     c.argv = argv;
@@ -169,6 +177,7 @@ int main(int argc, char **argv)
                 return fail("--page-token-file: the file cannot be read or is empty");
             break;
         case TOKEN:
+            c.token_file = optarg;
             c.token = read_token(optarg);
             if (*c.token == '\0')
                 return fail("--token-file: the file cannot be read or is empty");
@@ -188,6 +197,16 @@ int main(int argc, char **argv)
         case LEVEL:
             if (!log_level_parse(optarg, &level))
                 return fail("--log-level must be debug, info, warning or error");
+            break;
+        case ISOLATION:
+            if (!isolation_parse(optarg, &c.isolation))
+                return fail("--isolation must be strict, basic or off");
+            break;
+        case JOB_USER:
+            c.job_user = optarg;
+            break;
+        case PROFILING:
+            c.profiling = true;
             break;
         case LOCAL:
             c.local = true;

@@ -83,7 +83,7 @@ class Node:
 
     def up(self, *args, wait=True):
         self.process = subprocess.Popen(
-            [*self.wrapper, AGENT, "--server", "unix:" + self.server.path, "--data", self.data, "--gpu",
+            [*self.wrapper, AGENT, "--isolation", "basic", "--server", "unix:" + self.server.path, "--data", self.data, "--gpu",
              self.gpu, *args], stdin=subprocess.DEVNULL, stdout=self.err, stderr=self.err,
             cwd="/")
         if wait:
@@ -644,7 +644,7 @@ def nothing_left(node):
         fds = os.listdir(f"/proc/{node.process.pid}/fd")
         check(len(fds) < 24, sorted(os.readlink(f"/proc/{node.process.pid}/fd/{f}") for f in fds))
         launcher = node.launcher()
-        check(len(os.listdir(f"/proc/{launcher}/fd")) <= 5)
+        check(len(os.listdir(f"/proc/{launcher}/fd")) <= 6)
         check(node.down() == 0)
         until(lambda: not [p for p in processes() if node.data in command(p)], what="no process")
         check(not node.groups())

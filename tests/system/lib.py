@@ -241,6 +241,7 @@ class Server:
         env = {"PATH": os.environ["PATH"], "HOME": self.home, "LC_ALL": "C.UTF-8",
                "SERVER_HOST": "127.0.0.1", "SERVER_PORT": str(self.port),
                "COMPAT_PORT": str(self.compat_port), "RATE_LIMIT": "off",
+               "JOB_ISOLATION": "basic",         # jobs of most tests write into the test's own folders
                "DROVER_LOCK_DIR": self.home}     # two tests side by side have the same made-up GPUs
         for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "LD_LIBRARY_PATH", "TMPDIR", "DATABASE_URL"):
             if name in os.environ:

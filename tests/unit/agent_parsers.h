@@ -63,7 +63,7 @@ static inline void agent_try_message(const char *p, size_t n)
         AUTO(buf) struct buf spec = {0};
         struct attempt *a = attempt_create(m.id);
         agent_must(m.id > 0);
-        if (start_read(m.attempt, &groups, &user, a, &spec, &e) == OK) {
+        if (start_read(m.attempt, &groups, &user, &(struct isolating){0}, a, &spec, &e) == OK) {
             struct spec s;
             agent_must(spec_parse(spec.data, spec.len, &s) && s.id == m.id && s.argc > 0);
             spec_fini(&s);

@@ -28,7 +28,7 @@ struct shim {
     int job_status;
     int64_t job_end_us;                       /* UTC */
     int64_t time_limit_at, kill_at, stuck_at; /* mono; 0: none */
-    int64_t rest_at; /* when what the command left behind is told to end */
+    int64_t rest_at;                          /* when what the command left behind is told to end */
     enum ending ending;
     enum stop_why stop_why;
     int64_t grace_us; /* of the stop request */

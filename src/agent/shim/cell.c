@@ -28,7 +28,8 @@ enum { PATH_SIZE = 4096, SPACES = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CL
 /* What this process and all that it forks live in. */
 static struct {
     bool spaces;
-    bool root; /* of the whole machine, not of a user namespace */
+    bool root;            /* of the whole machine, not of a user namespace */
+    char work[PATH_SIZE]; /* folders that the agent made for single jobs */
 } template;
 
 static bool write_text(const char *path, const char *text)
@@ -154,8 +155,8 @@ static bool cover(const char *path)
     if (stat(path, &st) != 0)
         return true;
     if (S_ISDIR(st.st_mode))
-        return mount("none", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
-                     "mode=0755,size=4k") == 0;
+        return mount("none", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+                     "mode=0755,size=16k") == 0;
     return mount("/dev/null", path, NULL, MS_BIND, NULL) == 0;
 }
 
@@ -165,21 +166,42 @@ static bool show_homes(const char *jobs)
     snprintf(homes, sizeof(homes), "%.1000s/../homes", jobs);
     if (!template.root || access(homes, F_OK) != 0)
         return true;
-    return make_path(HOMES, 0711) && make_path(HOME, 0755) &&
-           mount(homes, HOMES, NULL, MS_BIND, NULL) == 0;
+    return make_path(HOMES, 0711) && make_path(HOME, 0755) && chmod("/run/drover", 0755) == 0 &&
+           chmod(HOME, 0755) == 0 && mount(homes, HOMES, NULL, MS_BIND, NULL) == 0;
+}
+
+static bool cover_all(const struct cell_house *h)
+{
+    struct stat st;
+    char agent[PATH_SIZE];
+    snprintf(agent, sizeof(agent), "%.1000s", h->jobs);
+    *strrchr(agent, '/') = '\0';
+    snprintf(template.work, sizeof(template.work), "%.1000s/work", agent);
+    int work = tree_clone(template.work);
+    bool ok = true;
+    for (size_t i = 0; ok && h->hide[i] != NULL; i++)
+        ok = cover(h->hide[i]);
+    ok = ok && (work < 0 || (make_path(template.work, 0755) && tree_put(work, template.work)));
+    for (size_t i = 0; ok && h->hide[i] != NULL; i++)
+        ok = stat(h->hide[i], &st) != 0 || !S_ISDIR(st.st_mode) ||
+             mount(NULL, h->hide[i], NULL,
+                   MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0;
+    if (work < 0)
+        template.work[0] = '\0';
+    else
+        close(work);
+    return ok;
 }
 
 static bool template_make(const struct cell_house *h)
 {
     template.root = geteuid() == 0;
+    umask(022); /* what is made here is for jobs to see */
     if (template.root ? unshare(CLONE_NEWNS) != 0 : !enter_user_space())
         return false;
     /* Slave: what the host mounts later is seen, what a job does is not. */
-    bool ok = mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) == 0 && show_homes(h->jobs) &&
-              dev_build("/tmp", NULL);
-    for (size_t i = 0; ok && h->hide[i] != NULL; i++)
-        ok = cover(h->hide[i]);
-    return ok;
+    return mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) == 0 && show_homes(h->jobs) &&
+           dev_build("/tmp", NULL) && cover_all(h);
 }
 
 /* ---- the folder that a job works in ---- */
@@ -266,6 +288,18 @@ static bool show_put(const struct spec *s, int tree, const struct stat *st)
 
 /* ---- one cell ---- */
 
+/* The folders of other jobs go; its own comes back by show_put(). */
+static bool leave_work(const struct spec *s)
+{
+    size_t n = strlen(template.work);
+    if (n == 0)
+        return true;
+    return umount2(template.work, MNT_DETACH) == 0 &&
+           (s->show == NULL || strncmp(s->show, template.work, n) != 0 ||
+            mount("none", template.work, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=256k") ==
+                0);
+}
+
 /* One small file system holds the three temporary folders. */
 static bool make_temporary(const struct spec *s)
 {
@@ -291,6 +325,8 @@ static const char *cell_build(const struct spec *s)
     if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0)
         return "mount its /proc";
     int show = show_open(s, &st);
+    if (!leave_work(s))
+        return "leave the folders of other jobs";
     if (s->devices != NULL && (umount2("/dev", MNT_DETACH) != 0 || !dev_build("/tmp", s->devices)))
         return "make its /dev";
     if (mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
@@ -435,7 +471,7 @@ static int probe(const struct cell_house *h, bool spaces)
     struct cell c = {.pidfd = -1};
     bool root = geteuid() == 0;
     int status = 0;
-    template.spaces = spaces && template_make(h);
+    template.spaces = spaces &&template_make(h);
     if (spaces && !template.spaces)
         return 0;
     if (!cell_open(&c, &s))
@@ -458,7 +494,7 @@ static int probe_apart(const struct cell_house *h, bool spaces)
         _exit(probe(h, spaces));
     }
     return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status)
-                                                                            : 0;
+                                                                           : 0;
 }
 
 int cell_prepare(const struct cell_house *h)

@@ -24,10 +24,10 @@
 
 /* What is in force, as bits; tried out once, by a job that looks. */
 enum cell_fact {
-    CELL_USER = 1,      /* jobs can get a user of their own */
-    CELL_SPACES = 2,    /* mount, pid, ipc and uts namespaces */
+    CELL_USER = 1,       /* jobs can get a user of their own */
+    CELL_SPACES = 2,     /* mount, pid, ipc and uts namespaces */
     CELL_PRIVILEGES = 4, /* no capabilities, no new privileges */
-    CELL_CALLS = 8,     /* the filter of system calls */
+    CELL_CALLS = 8,      /* the filter of system calls */
 };
 struct cell_house {
     const char *jobs;        /* the attempts' folders; `homes` lies beside it */

@@ -27,10 +27,14 @@ __attribute__((format(printf, 2, 3))) static _Noreturn void fail(int status, con
     _exit(n > 0 ? 127 : 126);
 }
 
-static void fail_exec(int status, const char *command)
+static void fail_exec(int status, const struct spec *spec)
 {
+    const char *command = spec->argv[0];
     int why = errno;
     struct stat st;
+    if (why == EACCES && spec->uid != 0 && stat(command, &st) != 0)
+        fail(status, "the job's user (uid %lld) may not reach %.300s", (long long)spec->uid,
+             command);
     if (strchr(command, '/') == NULL && why == ENOENT)
         fail(status, "command not found: %.300s", command);
     if (why == ENOENT && stat(command, &st) == 0)
@@ -49,9 +53,7 @@ static void fail_exec(int status, const char *command)
 /* Gives up what the job must not have. */
 static void isolate(const struct spec *spec, int status)
 {
-    struct guard guard = {.uid = (uid_t)spec->uid,
-                          .gid = (gid_t)spec->gid,
-                          .groups = spec->groups};
+    struct guard guard = {.uid = (uid_t)spec->uid, .gid = (gid_t)spec->gid, .groups = spec->groups};
     struct rlimit processes = {(rlim_t)spec->nproc, (rlim_t)spec->nproc};
     if (spec->isolation == ISOLATION_OFF)
         return;
@@ -115,6 +117,6 @@ _Noreturn void child_exec(const struct spec *spec, const struct child_files *f)
         fail(f->status, "the node cannot isolate the job: cannot %s: %s", what, strerror(errno));
     environ = spec->env; /* execvp looks for the command in the job's own PATH */
     execvp(spec->argv[0], spec->argv);
-    fail_exec(f->status, spec->argv[0]);
+    fail_exec(f->status, spec);
     _exit(127);
 }

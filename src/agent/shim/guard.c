@@ -4,7 +4,8 @@
  * the kernel's calls, and a list of the allowed would break them with each new C library. What is
  * on it changes the machine (mounts, modules, clocks, other namespaces) or is a known way around a
  * namespace. What must stay true: a call that is refused gives EPERM, so programs that ask and
- * fall back go on; another architecture's numbers give ENOSYS, since they would mean other calls. */
+ * fall back go on; another architecture's numbers give ENOSYS, since they would mean other calls.
+ */
 #include "agent/shim/guard.h"
 
 #include <errno.h>
@@ -67,8 +68,7 @@ const char *guard_user(const struct guard *g)
 static const int refused[] = {
     /* mounts and namespaces */
     SYS_mount, SYS_umount2, SYS_pivot_root, SYS_open_tree, SYS_move_mount, SYS_fsopen, SYS_fsconfig,
-    SYS_fsmount, SYS_fspick, SYS_mount_setattr, SYS_setns, SYS_chroot,
-    SYS_open_by_handle_at,
+    SYS_fsmount, SYS_fspick, SYS_mount_setattr, SYS_setns, SYS_chroot, SYS_open_by_handle_at,
     /* the machine */
     SYS_reboot, SYS_kexec_load, SYS_kexec_file_load, SYS_init_module, SYS_finit_module,
     SYS_delete_module, SYS_swapon, SYS_swapoff, SYS_acct, SYS_quotactl, SYS_quotactl_fd,
@@ -90,16 +90,18 @@ static const struct {
     int call, mode;
 } mode_calls[] = {
 #if defined(__x86_64__)
-    {SYS_chmod, 1}, {SYS_creat, 1},    {SYS_open, 2},  {SYS_mknod, 1},  {SYS_mkdir, 1},
+    {SYS_chmod, 1},     {SYS_creat, 1},    {SYS_open, 2},   {SYS_mknod, 1},   {SYS_mkdir, 1},
 #endif
-    {SYS_fchmod, 1}, {SYS_fchmodat, 2}, {SYS_openat, 3}, {SYS_mknodat, 2}, {SYS_mkdirat, 2},
+    {SYS_fchmod, 1},    {SYS_fchmodat, 2}, {SYS_openat, 3}, {SYS_mknodat, 2}, {SYS_mkdirat, 2},
 #ifdef SYS_fchmodat2
     {SYS_fchmodat2, 2},
 #endif
 };
-enum { NEW_SPACES = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC |
-                    CLONE_NEWUTS | CLONE_NEWCGROUP,
-       SET_ID = 06000 };
+enum {
+    NEW_SPACES = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC |
+                 CLONE_NEWUTS | CLONE_NEWCGROUP,
+    SET_ID = 06000
+};
 
 struct program {
     struct sock_filter at[256];
@@ -127,8 +129,8 @@ static void put_if_bits(struct program *p, int call, int argument, unsigned bits
     put(p, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, at));
     put(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bits, 0, 1));
     put(p, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
-    put(p, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-                                        offsetof(struct seccomp_data, nr)));
+    put(p,
+        (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)));
 }
 
 const char *guard_calls(const struct guard *g)
@@ -138,8 +140,8 @@ const char *guard_calls(const struct guard *g)
                                          offsetof(struct seccomp_data, arch)));
     put(&p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, OWN_ARCH, 1, 0));
     put(&p, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS));
-    put(&p, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-                                         offsetof(struct seccomp_data, nr)));
+    put(&p,
+        (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)));
 #ifdef X32_BIT
     put(&p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_BIT, 0, 1));
     put(&p, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS));

@@ -282,8 +282,7 @@ static bool start(struct shim *s)
     char mark[RUN_MARK_SIZE];
     run_mark(&s->started, mark);
     s->spec.env[s->spec.envc] = mark;
-    struct child_files files = {&s->cell,  out[1], err[1], status[1], getpid(),
-                                s->oom_score, false};
+    struct child_files files = {&s->cell, out[1], err[1], status[1], getpid(), s->oom_score, false};
     if (s->spec.uid != 0) { /* so that it can open /dev/stdout */
         int owned[] = {out[1], err[1]};
         for (int i = 0; i < 2; i++)

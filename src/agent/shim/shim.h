@@ -26,8 +26,8 @@ struct launch_request {
 enum { LAUNCHED = 1, LAUNCH_FAILED = 2, LAUNCH_ENDED = 3, LAUNCHER_READY = 4 };
 struct launch_reply {
     int32_t what;
-    int32_t pid;    /* of the shim */
-    int64_t id;     /* 0 with LAUNCH_ENDED */
+    int32_t pid; /* of the shim */
+    int64_t id;  /* 0 with LAUNCH_ENDED */
     /* errno with LAUNCH_FAILED, wait status with LAUNCH_ENDED, cell_fact bits with LAUNCHER_READY,
      * which comes first and once */
     int32_t status;
@@ -91,8 +91,8 @@ void line_flush(struct line *l, struct spooler *s, bool final);
 
 /* Makes the job's cgroups and sets limits. NULL, or a sentence that says what cannot be set. */
 const char *limits_set(const struct spec *spec, char text[DETAIL_SIZE]);
-/* fork(2) with flags of clone(2), the child in the tree's group at once where the kernel can do that.
- * pidfd and in_tree may be NULL. */
+/* fork(2) with flags of clone(2), the child in the tree's group at once where the kernel can do
+ * that. pidfd and in_tree may be NULL. */
 pid_t limits_fork(const struct spec *spec, uint64_t flags, int *pidfd, bool *in_tree);
 /* By the child: enters the groups, but for the tree's when it is there already. */
 void limits_join(const struct spec *spec, bool in_tree, int *err_no, const char **group);

@@ -167,7 +167,8 @@ VIEW(node_view, struct node_shown, "Node", &node_record, 0, NODE("id", id), NODE
      FIELD(struct node_shown, "cpu_percent", cpu_percent, T_REAL, .flags = F_NULL),
      FIELD(struct node_shown, "gpus", gpus, T_INT),
      NODE("gpu_note", gpu_note, .flags = F_NULL, .doc = "why it has no GPUs"),
-     NODE("cgroups", cgroups), NODE("enforces", enforces, .doc = "limits that it really enforces"));
+     NODE("cgroups", cgroups), NODE("enforces", enforces, .doc = "limits that it really enforces"),
+     NODE("isolation", isolation));
 PAGE_VIEW(nodes_view, "NodeList", &node_view);
 
 void gpu_show(const struct snap_gpu *g, const struct principal *who, struct arena *a,

@@ -441,6 +441,8 @@ export interface components {
             cgroups: string | null;
             /** @description limits that it really enforces */
             enforces: string[];
+            /** @description what keeps its jobs apart, in force */
+            isolation: string[];
         };
         NodeList: {
             items: components["schemas"]["Node"][];
