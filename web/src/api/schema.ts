@@ -202,6 +202,10 @@ export interface components {
             env: {
                 [key: string]: string;
             };
+            /** @description variables that hold secrets, and their names */
+            secrets: {
+                [key: string]: string;
+            };
             /** @description working directory */
             cwd: string | null;
             /** @description container image */
@@ -285,6 +289,10 @@ export interface components {
             command: string[];
             /** @description added to the job's environment */
             env?: {
+                [key: string]: string;
+            };
+            /** @description variable to the name of a secret of yours, which it will hold */
+            secrets?: {
                 [key: string]: string;
             };
             /** @description working directory */
@@ -510,6 +518,33 @@ export interface components {
             url: string;
             /** Format: date-time */
             expires_at: string;
+        };
+        Secret: {
+            /** @description its name */
+            name: string;
+            /**
+             * Format: date-time
+             * @description when it was made
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description when its text was last given
+             */
+            updated_at: string;
+        };
+        SecretList: {
+            items: components["schemas"]["Secret"][];
+            /** @description for the query's cursor; null: that was all */
+            next_cursor: string | null;
+        };
+        SecretValueInput: {
+            /** @description kept sealed; no route tells it again */
+            value: string;
+        };
+        SecretsRotated: {
+            /** @description secrets under the new key */
+            resealed: number;
         };
         Session: {
             access_token: string;
