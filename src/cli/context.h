@@ -84,6 +84,12 @@ void print_log_line(struct cli *c, const struct jv *line);
 /* Tells that the job goes on; gives 130. */
 int stopped_following(const char *id);
 
+/* DELETE path + each argument; tells what is gone (token.c). */
+int delete_each(struct cli *c, const struct parsed *p, const char *path);
+/* u-1 as it is; an address is looked up (user.c). */
+int find_user(struct cli *c, struct client *client, const char *word, const char **id,
+              struct err *e);
+
 extern const struct verb verb_login, verb_logout, verb_submit, verb_ps, verb_show, verb_logs,
     verb_cancel, verb_wait, verb_exec, verb_shell, verb_cp, verb_port_forward, verb_gpus,
     verb_nodes, verb_user_add, verb_user_list, verb_user_show, verb_user_passwd, verb_user_reset,
@@ -92,5 +98,6 @@ extern const struct verb verb_login, verb_logout, verb_submit, verb_ps, verb_sho
 extern const struct verb verb_agent_token, verb_agent_tokens, verb_agent_revoke, verb_agent_list,
     verb_agent_remove, verb_node_lost;
 extern const struct verb verb_secret_set, verb_secret_list, verb_secret_rm, verb_secret_rotate;
+extern const struct verb verb_audit, verb_session_list, verb_session_end;
 
 #endif

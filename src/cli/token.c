@@ -24,6 +24,14 @@ static int create_run(struct cli *c, const struct parsed *p)
     json_ktext(&j, "name", p->args[0]);
     if (expires > 0)
         json_kint(&j, "expires_in_days", (expires + 86400 * US_PER_S - 1) / (86400 * US_PER_S));
+    const struct given *may = opt_next(p, "may", NULL);
+    if (may != NULL) {
+        json_key(&j, "permissions");
+        json_open(&j, '[');
+        for (; may != NULL; may = opt_next(p, "may", may))
+            json_text(&j, may->text);
+        json_close(&j, ']');
+    }
     json_close(&j, '}');
     struct call q = {.path = "/v1/tokens", .body = buf_str(&body)};
     if (client_call(client, &q, &r, &e) != OK)
@@ -42,9 +50,15 @@ static int create_run(struct cli *c, const struct parsed *p)
 
 static const struct opt create_opts[] = {
     {"expires", 0, OPT_DURATION, "TIME", "ends after this time, such as 90d (whole days)"},
+    {"may", 0, OPT_TEXT, "PERMISSION", "only this of what your role may; may be given again",
+     .choices = "training preprocessing model_download fleet inference", .many = true},
     {0},
 };
-static const char *const create_examples[] = {"drover token create ci --expires 90d", NULL};
+static const char *const create_examples[] = {
+    "drover token create ci --expires 90d",
+    "drover token create trainer --may training --may preprocessing",
+    NULL,
+};
 const struct verb verb_token_create = {
     .name = "token create",
     .summary = "make a token for a program; it is shown once",
@@ -54,8 +68,19 @@ const struct verb verb_token_create = {
     .run = create_run,
 };
 
+/* "training, fleet"; a dash for what follows the role */
+static const char *permissions_text(struct arena *a, const struct jv *words)
+{
+    const char *text = NULL;
+    for (size_t i = 0; i < jv_len(words); i++)
+        text = text == NULL ? jv_text(jv_at(words, i), NULL)
+                            : arena_printf(a, "%s, %s", text, jv_text(jv_at(words, i), NULL));
+    return text;
+}
+
 static const struct column columns[] = {
-    {"ID"}, {"NAME", .least = 8}, {"BEGINS"}, {"CREATED"}, {"LAST USED"}, {"EXPIRES"}, {0},
+    {"ID"},      {"NAME", .least = 8}, {"BEGINS"},  {"MAY", .least = 8, .optional = true},
+    {"CREATED"}, {"LAST USED"},        {"EXPIRES"}, {0},
 };
 
 static int list_run(struct cli *c, const struct parsed *p)
@@ -83,9 +108,10 @@ static int list_run(struct cli *c, const struct parsed *p)
         cell[0].text = jv_get_text(token, "id");
         cell[1].text = jv_get_text(token, "name");
         cell[2].text = jv_get_text(token, "prefix");
+        cell[3].text = permissions_text(&c->arena, jv_get(token, "permissions"));
         for (size_t k = 0; k < ARRAY_LEN(times); k++) {
             int64_t at = time_of(token, times[k]);
-            cell[3 + k].text = at > 0 ? text_clock(&c->arena, at) : NULL;
+            cell[4 + k].text = at > 0 ? text_clock(&c->arena, at) : NULL;
         }
     }
     table_print(stdout, &t, &c->out);
@@ -99,7 +125,7 @@ const struct verb verb_token_list = {
     .run = list_run,
 };
 
-static int delete_run(struct cli *c, const struct parsed *p)
+int delete_each(struct cli *c, const struct parsed *p, const char *path)
 {
     struct err e = {0};
     AUTO(client) struct client *client = NULL;
@@ -110,7 +136,7 @@ static int delete_run(struct cli *c, const struct parsed *p)
         AUTO(reply) struct reply r = {0};
         struct call q = {
             .method = "DELETE",
-            .path = arena_printf(&c->arena, "/v1/tokens/%s", url_part(&c->arena, p->args[i]))};
+            .path = arena_printf(&c->arena, "%s%s", path, url_part(&c->arena, p->args[i]))};
         if (client_call(client, &q, &r, &e) != OK) {
             int failed = client_fail(client, &e);
             code = code == EXIT_DONE ? failed : code;
@@ -121,6 +147,11 @@ static int delete_run(struct cli *c, const struct parsed *p)
         }
     }
     return code;
+}
+
+static int delete_run(struct cli *c, const struct parsed *p)
+{
+    return delete_each(c, p, "/v1/tokens/");
 }
 
 const struct verb verb_token_delete = {

@@ -43,9 +43,8 @@ static void print_user(struct cli *c, const struct jv *user)
     table_fini(&t);
 }
 
-/* u-1 as it is; an address is looked up. */
-static int find_user(struct cli *c, struct client *client, const char *word, const char **id,
-                     struct err *e)
+int find_user(struct cli *c, struct client *client, const char *word, const char **id,
+              struct err *e)
 {
     *id = word;
     if (strchr(word, '@') == NULL)

@@ -60,9 +60,17 @@ int user_change_check(const struct principal *who, const struct user *u, unsigne
                       struct err *e);
 int user_delete(struct tx *tx, const struct user *u, const struct principal *who, struct arena *a,
                 struct err *e);
-/* Accounts in the order of their ids, after the id `after`. */
-int user_list(struct tx *tx, int64_t after, int64_t limit, struct arena *a, struct list *out,
+struct user_filter {
+    const char *text; /* part of the e-mail or of a name; NULL: any */
+    int role;         /* enum role; -1: any */
+    int active;       /* 0, 1; -1: any */
+    int64_t after;    /* id (cursor) */
+    int64_t skip, limit;
+};
+/* In the order of their ids. */
+int user_list(struct tx *tx, const struct user_filter *f, struct arena *a, struct list *out,
               struct err *e);
+int user_count(struct tx *tx, const struct user_filter *f, int64_t *out, struct err *e);
 /* What who registers by himself becomes: ROLE_ADMIN for the first account when FIRST_USER_IS_ADMIN
  * says so, else ROLE_USER; ERR_FORBIDDEN REGISTER_CLOSED when REGISTRATION does not let him. With
  * tx NULL only what can be said without the store: OK then is not yet a yes. */

@@ -38,9 +38,7 @@ void principal_of_user(const struct known_user *u, enum via via, struct principa
         .via = via, .role = u->role, .user_id = u->id, .generation = u->generation};
     memcpy(who->uuid, u->uuid, sizeof(who->uuid));
     memcpy(who->email, u->email, sizeof(who->email));
-    /* a key is worth what its account's role is worth now */
-    if (u->role >= ROLE_OPERATOR)
-        who->permissions = MAY_TRAIN | MAY_PREPROCESS | MAY_DOWNLOAD | MAY_FLEET | MAY_INFER;
+    who->permissions = permissions_of_role(u->role);
 }
 
 static int by_session(struct identity *id, const char *token, bool fast, struct principal *who,
@@ -80,6 +78,8 @@ static int by_token(struct identity *id, const char *token, bool fast, struct pr
     if (!u.is_active)
         return bad_credential(e);
     principal_of_user(&u, VIA_TOKEN, who);
+    if (t.permissions != INT_NULL)
+        who->permissions = (unsigned)t.permissions & (t.granted ? ~0U : who->permissions);
     who->expires_at = t.expires_at;
     who->token_id = t.id;
     return OK;
@@ -182,7 +182,7 @@ static int by_credential(struct identity *id, struct request *q, bool fast, stru
     }
     if (bearer == NULL)
         return OK;
-    if (str_starts(bearer, "drv_"))
+    if (str_starts(bearer, TOKEN_PREFIX) || str_starts(bearer, KEY_PREFIX))
         return by_token(id, bearer, fast, who, e);
     if (str_starts(bearer, "dra_"))
         return by_agent(id, bearer, fast, who, e);

@@ -142,7 +142,7 @@ static int token_read_tx(struct tx *tx, void *ctx, struct err *e)
     struct token_read *r = ctx;
     struct rows *rows = tx_query(
         tx,
-        "SELECT t.id, t.user_id, t.expires_at, t.last_used_at, u.uuid"
+        "SELECT t.id, t.user_id, t.expires_at, t.last_used_at, u.uuid, t.permissions, t.granted"
         " FROM service_tokens t LEFT JOIN users u ON u.id = t.user_id WHERE t.hash = ?1",
         ARGS(v_text(r->hash)));
     /* a token whose account is gone is nobody's; one without an account is "local" */
@@ -153,6 +153,8 @@ static int token_read_tx(struct tx *tx, void *ctx, struct err *e)
         r->out->expires_at = row_int(rows, 2);
         r->out->saved_at = row_int(rows, 3);
         r->out->used_at = row_int(rows, 3);
+        r->out->permissions = row_null(rows, 5) ? INT_NULL : row_int(rows, 5);
+        r->out->granted = row_int(rows, 6) != 0;
         if (!row_null(rows, 4))
             snprintf(r->out->user_uuid, sizeof(r->out->user_uuid), "%s", row_text(rows, 4));
     }
@@ -165,6 +167,8 @@ static void token_copy(const struct known_token *from, struct known_token *to)
     to->id = from->id;
     to->user_id = from->user_id;
     to->expires_at = from->expires_at;
+    to->permissions = from->permissions;
+    to->granted = from->granted;
     memcpy(to->user_uuid, from->user_uuid, sizeof(to->user_uuid));
 }
 

@@ -60,6 +60,15 @@ static const struct migration migrations[] = {
                " updated_at $INT NOT NULL, UNIQUE(owner, name));"
                "CREATE INDEX secrets_key ON secrets(key_id)",
      .min_compatible = 2001},
+    {.id = 2071,
+     .name = "permissions of keys, programs of sessions",
+     .script = "ALTER TABLE service_tokens ADD COLUMN permissions $INT;"
+               "ALTER TABLE service_tokens ADD COLUMN granted $INT NOT NULL DEFAULT 0;"
+               "ALTER TABLE sessions ADD COLUMN agent $TEXT;"
+               "CREATE INDEX audit_log_user ON audit_log(user_id, id);"
+               "CREATE VIEW api_keys AS SELECT id, name, prefix, user_id, permissions, created_at,"
+               " last_used_at, expires_at FROM service_tokens WHERE prefix LIKE 'sk_live_%'",
+     .min_compatible = 2001},
     {0},
 };
 static const struct record *const records[] = {
@@ -90,6 +99,8 @@ static const struct setting settings[] = {
      .doc = "the first account that registers becomes administrator, and none is made at start"},
     {"DROVER_KEY_FILE", "SECRETS_KEY_FILE", SET_TEXT, NULL,
      .doc = "the key for secrets at rest; default: secret.key in DATA_DIR"},
+    {"API_KEY_EXPIRE_DAYS", NULL, SET_INT, "30", 1, 3650,
+     .doc = "life of an API key whose request does not say"},
     {"PASSWORD_HASHES_AT_ONCE", NULL, SET_INT, "2", 1, 64,
      .doc = "passwords checked at the same time; each takes 64 MiB"},
     {"ACCOUNT_RECHECK", NULL, SET_DURATION_S, "5s",

@@ -15,6 +15,7 @@
 #define IDENTITY_PARTS_H
 
 #include "identity/accounts.h"
+#include "identity/audit.h"
 #include "identity/secrets.h"
 #include "identity/jwt.h"
 #include "identity/sessions.h"
@@ -39,6 +40,8 @@ struct known_user {
 struct known_token {
     int64_t id, user_id;
     int64_t expires_at;
+    int64_t permissions; /* INT_NULL: the role's */
+    bool granted;
     char user_uuid[UUID_TEXT_SIZE]; /* "": the built-in "local" */
     int64_t read_at;
     _Atomic int64_t used_at; /* wall clock; written back by a duty */
@@ -121,14 +124,11 @@ int user_by_email(struct tx *tx, const char *email, struct arena *a, struct user
 
 /* ---- sessions.c ---- */
 
-extern const struct record session_record;
-
 /* Ends all families of refresh tokens of an account. */
 int sessions_end_all(struct tx *tx, int64_t user_id, struct err *e);
 
 /* ---- audit.c ---- */
 
-extern const struct record audit_record;
 int audit_write(struct tx *tx, const struct request *q, const char *target, const char *outcome,
                 struct err *e);
 
@@ -138,6 +138,11 @@ int audit_write(struct tx *tx, const struct request *q, const char *target, cons
 int bad_login(struct err *e);
 
 /* ---- tokens.c ---- */
+
+#define TOKEN_PREFIX "drv_"
+#define KEY_PREFIX   "sk_live_"
+/* A token is worth what its account's role is worth now. */
+unsigned permissions_of_role(enum role role);
 
 int ticket_redeem(struct identity *id, const char *ticket, struct principal *who, struct err *e);
 int service_tokens_delete_all(struct tx *tx, int64_t user_id, struct err *e);

@@ -12,27 +12,22 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { HANDLE_CHARS = 16, SECRET_CHARS = 32, REPEAT_S = 10 };
+enum { HANDLE_CHARS = 16, SECRET_CHARS = 32, REPEAT_S = 10, AGENT_MAX = 200 };
 #define REFRESH_PREFIX "drr_"
 
-struct session {
-    int64_t id;
-    const char *uuid;     /* sid of its access tokens */
-    const char *handle;   /* first half of the refresh token: finds the family */
-    const char *hash;     /* of the one that is alive */
-    const char *previous; /* of the one before it; NULL: none */
-    int64_t user_id;
-    const char *address;
-    int64_t created_at, used_at, expires_at, ended_at;
-};
-RECORD(session_record, struct session, "sessions", MEMBER(struct session, id, T_ID, .prefix = "s"),
+RECORD(session_record, struct session, "sessions",
+       MEMBER(struct session, id, T_ID, .prefix = "s", .doc = "the sign-in"),
        MEMBER(struct session, uuid, T_UUID),
        MEMBER(struct session, handle, T_TEXT, .flags = M_SECRET),
        MEMBER(struct session, hash, T_TEXT, .flags = M_SECRET),
        MEMBER(struct session, previous, T_TEXT, .flags = M_SECRET | M_NULL),
-       MEMBER(struct session, user_id, T_INT), MEMBER(struct session, address, T_TEXT),
-       MEMBER(struct session, created_at, T_TIME), MEMBER(struct session, used_at, T_TIME),
-       MEMBER(struct session, expires_at, T_TIME),
+       MEMBER(struct session, user_id, T_ID, .prefix = "u"),
+       MEMBER(struct session, address, T_TEXT, .doc = "where it was made from"),
+       MEMBER(struct session, agent, T_TEXT, .flags = M_NULL,
+              .doc = "the program it was made with, as that names itself"),
+       MEMBER(struct session, created_at, T_TIME),
+       MEMBER(struct session, used_at, T_TIME, .doc = "when it was renewed last"),
+       MEMBER(struct session, expires_at, T_TIME, .doc = "when it ends without use"),
        MEMBER(struct session, ended_at, T_TIME, .flags = M_NULL));
 
 static const char *access_token(const struct identity *id, const struct user *u, const char *sid,
@@ -81,6 +76,15 @@ static int own_claims(const struct identity *id, const struct request *q, struct
 
 /* ---- beginning ---- */
 
+/* The program's own name, cut; NULL when it told none that can be shown. */
+static const char *agent_of(const struct request *q)
+{
+    const char *s = http_header(q->http, "User-Agent");
+    if (s == NULL || utf8_len(s, strlen(s)) == (size_t)-1)
+        return NULL;
+    return arena_strndup(q->arena, s, utf8_fit(s, AGENT_MAX));
+}
+
 int sign_in(struct tx *tx, struct request *q, bool refreshable, struct session_made *out,
             struct err *e)
 {
@@ -106,6 +110,7 @@ int sign_in(struct tx *tx, struct request *q, bool refreshable, struct session_m
             .handle = random_text(handle, HANDLE_CHARS),
             .user_id = made.user.id,
             .address = http_peer(q->http),
+            .agent = agent_of(q),
             .created_at = made.user.last_login,
             .used_at = made.user.last_login,
             .expires_at = made.user.last_login + id->refresh_s * US_PER_S,
@@ -229,6 +234,30 @@ int session_end(struct tx *tx, struct request *q, struct err *e)
     if (rc == OK && c.sid[0] != '\0')
         rc = end_family(tx, id, c.sid, e);
     return rc;
+}
+
+int session_list(struct tx *tx, int64_t user_id, int64_t after, int64_t limit, struct arena *a,
+                 struct list *out, struct err *e)
+{
+    return record_list(tx, &session_record,
+                       "WHERE user_id = ?1 AND ended_at IS NULL AND expires_at > ?2 AND id > ?3"
+                       " ORDER BY id LIMIT ?4",
+                       ARGS(v_int(user_id), v_int(now_us()), v_int(after), v_int(limit)), a, out,
+                       e);
+}
+
+int session_close(struct tx *tx, const struct principal *who, int64_t id, struct arena *a,
+                  struct err *e)
+{
+    struct session s;
+    bool found;
+    int rc = record_get(tx, &session_record, "WHERE id = ?1 AND ended_at IS NULL", ARGS(v_int(id)),
+                        a, &s, &found, e);
+    if (rc != OK)
+        return rc;
+    if (!found || !principal_sees(who, s.user_id))
+        return err_set(e, ERR_NOT_FOUND, "no such session");
+    return end_family(tx, identity_of(tx_house(tx)), s.uuid, e);
 }
 
 int sessions_end_all(struct tx *tx, int64_t user_id, struct err *e)

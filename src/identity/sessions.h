@@ -46,21 +46,57 @@ enum { TICKET_S = 30 };
 int ticket_make(struct tx *tx, const struct principal *who, const char **ticket, struct arena *a,
                 struct err *e);
 
+/* A sign-in that can be renewed: one browser, one command line. */
+struct session {
+    int64_t id;           /* s-4 */
+    const char *uuid;     /* sid of its access tokens */
+    const char *handle;   /* first half of the refresh token: finds the family */
+    const char *hash;     /* of the one that is alive */
+    const char *previous; /* of the one before it; NULL: none */
+    int64_t user_id;
+    const char *address, *agent; /* where it was made, by which program (NULL: not told) */
+    int64_t created_at, used_at, expires_at, ended_at;
+};
+extern const struct record session_record;
+/* Those of the account that are alive, oldest first. */
+int session_list(struct tx *tx, int64_t user_id, int64_t after, int64_t limit, struct arena *a,
+                 struct list *out, struct err *e);
+/* Ends one of the caller's own, or anyone's for an administrator; else ERR_NOT_FOUND. */
+int session_close(struct tx *tx, const struct principal *who, int64_t id, struct arena *a,
+                  struct err *e);
+
+/* Service tokens (drv_…) and documented API keys (sk_live_…) are one thing: they differ by how
+ * they begin. */
 struct service_token {
     int64_t id; /* t-3 */
     const char *name;
     const char *prefix; /* its first characters, to tell it by */
     const char *hash;
-    int64_t user_id; /* 0: the built-in "local" */
+    int64_t user_id;     /* 0: the built-in "local" */
+    int64_t permissions; /* enum permission; INT_NULL: what the account's role has */
+    bool granted;        /* by an administrator: holds beyond what the role has */
     int64_t created_at, last_used_at, expires_at;
 
     const char *token; /* not stored: told once */
 };
 extern const struct record service_token_record;
-/* expires_at 0: never. ERR_FORBIDDEN when asked with a token. */
-int service_token_make(struct tx *tx, const struct principal *who, const char *name,
-                       int64_t expires_at, struct arena *a, struct service_token *out,
-                       struct err *e);
+struct service_token_spec {
+    const char *name;
+    int64_t user_id;     /* whose it will be */
+    int64_t permissions; /* INT_NULL: what the account's role has */
+    int64_t expires_at;  /* 0: never */
+    bool documented;     /* begins with sk_live_ */
+};
+/* ERR_FORBIDDEN when asked with a token, or for more than the caller's role has; only an
+ * administrator makes one for somebody else or with more than that account's role has. */
+int service_token_make(struct tx *tx, const struct principal *who,
+                       const struct service_token_spec *spec, struct arena *a,
+                       struct service_token *out, struct err *e);
+/* The words of contract 1.4 by bit; NULL at the end. */
+extern const char *const permission_names[];
+/* False: *bad is no such word. */
+bool permissions_parse(const struct texts *words, int64_t *out, const char **bad);
+void permissions_write(struct json *j, int64_t permissions);
 int service_token_list(struct tx *tx, int64_t user_id, int64_t after, int64_t limit,
                        struct arena *a, struct list *out, struct err *e);
 /* The caller's own, or anyone's for an administrator; else ERR_NOT_FOUND. */

@@ -51,6 +51,9 @@ const struct err_text identity_texts[] = {
      "Drover 账户 %s 使用了此邮箱。\n请在一小时内打开以下链接确认：\n\n%s\n\n"
      "如果您不知情，无需处理。\n"},
     {"no such user", "没有这个用户"},
+    {"no such session", "没有这个登录会话"},
+    {"your role does not have this permission; an administrator can give it",
+     "您的角色没有此权限，可由管理员授予"},
     {"no such token", "没有这个令牌"},
     {"there is an account with this e-mail", "此邮箱已被注册"},
     {"this is the last administrator: make another one first",

@@ -11,8 +11,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TOKEN_CHARS = 40, TOKEN_SHOWN = 8, TICKET_CHARS = 40 };
-#define TOKEN_PREFIX "drv_"
+enum { TOKEN_CHARS = 40, KEY_CHARS = 32, SHOWN = 4, TICKET_CHARS = 40 };
+
+const char *const permission_names[] = {"training", "preprocessing", "model_download",
+                                        "fleet",    "inference",     NULL};
+_Static_assert(MAY_TRAIN == 1 && MAY_PREPROCESS == 2 && MAY_DOWNLOAD == 4 && MAY_FLEET == 8 &&
+                   MAY_INFER == 16,
+               "permission_names[] goes by bit");
 
 RECORD(service_token_record, struct service_token, "service_tokens",
        MEMBER(struct service_token, id, T_ID, .prefix = "t", .doc = "the token"),
@@ -20,27 +25,78 @@ RECORD(service_token_record, struct service_token, "service_tokens",
        MEMBER(struct service_token, prefix, T_TEXT, .doc = "its first characters"),
        MEMBER(struct service_token, hash, T_TEXT, .flags = M_SECRET),
        MEMBER(struct service_token, user_id, T_ID, .flags = M_NULL, .prefix = "u"),
+       MEMBER(struct service_token, permissions, T_INT, .flags = M_NULL),
+       MEMBER(struct service_token, granted, T_BOOL),
        MEMBER(struct service_token, created_at, T_TIME, .doc = "when it was made"),
        MEMBER(struct service_token, last_used_at, T_TIME, .flags = M_NULL,
               .doc = "the last use, to within a minute"),
        MEMBER(struct service_token, expires_at, T_TIME, .flags = M_NULL,
               .doc = "when it ends by itself"));
 
-int service_token_make(struct tx *tx, const struct principal *who, const char *name,
-                       int64_t expires_at, struct arena *a, struct service_token *out,
-                       struct err *e)
+/* ---- permissions ---- */
+
+unsigned permissions_of_role(enum role role)
 {
+    return role >= ROLE_OPERATOR ? MAY_TRAIN | MAY_PREPROCESS | MAY_DOWNLOAD | MAY_FLEET | MAY_INFER
+                                 : 0;
+}
+
+bool permissions_parse(const struct texts *words, int64_t *out, const char **bad)
+{
+    int64_t bits = 0;
+    for (size_t i = 0; i < words->n; i++) {
+        int at = names_find(permission_names, words->items[i]);
+        if (at < 0) {
+            *bad = words->items[i];
+            return false;
+        }
+        bits |= INT64_C(1) << at;
+    }
+    *out = bits;
+    return true;
+}
+
+void permissions_write(struct json *j, int64_t permissions)
+{
+    if (permissions == INT_NULL) {
+        json_null(j);
+        return;
+    }
+    json_open(j, '[');
+    for (size_t i = 0; permission_names[i] != NULL; i++)
+        if (permissions >> i & 1)
+            json_text(j, permission_names[i]);
+    json_close(j, ']');
+}
+
+/* ---- service tokens and API keys ---- */
+
+int service_token_make(struct tx *tx, const struct principal *who,
+                       const struct service_token_spec *spec, struct arena *a,
+                       struct service_token *out, struct err *e)
+{
+    bool admin = principal_is_admin(who);
     if (who->via == VIA_TOKEN)
         return err_set(e, ERR_FORBIDDEN, "a token cannot make tokens; sign in for that");
+    if (spec->user_id != who->user_id && !admin)
+        return err_set(e, ERR_FORBIDDEN, "only an administrator may do this");
+    if (spec->permissions != INT_NULL && !admin &&
+        (spec->permissions & ~(int64_t)permissions_of_role(who->role)) != 0)
+        return err_set(e, ERR_FORBIDDEN,
+                       "your role does not have this permission; an administrator can give it");
     char secret[TOKEN_CHARS + 1], hex[SHA256_HEX_SIZE];
+    const char *begins = spec->documented ? KEY_PREFIX : TOKEN_PREFIX;
     struct service_token t = {
-        .name = name,
-        .user_id = who->user_id,
+        .name = spec->name,
+        .user_id = spec->user_id,
+        .permissions = spec->permissions,
+        .granted = spec->permissions != INT_NULL && admin,
         .created_at = now_us(),
-        .expires_at = expires_at,
+        .expires_at = spec->expires_at,
     };
-    t.token = arena_printf(a, TOKEN_PREFIX "%s", random_text(secret, TOKEN_CHARS));
-    t.prefix = arena_strndup(a, t.token, TOKEN_SHOWN);
+    t.token = arena_printf(a, "%s%s", begins,
+                           random_text(secret, spec->documented ? KEY_CHARS : TOKEN_CHARS));
+    t.prefix = arena_strndup(a, t.token, strlen(begins) + SHOWN);
     t.hash = arena_strdup(a, sha256_hex(t.token, hex));
     int rc = record_insert(tx, &service_token_record, &t, &t.id, e);
     if (rc == OK)
@@ -151,7 +207,8 @@ int ticket_redeem(struct identity *id, const char *ticket, struct principal *who
     if ((rc = cache_user(id, r.who.uuid, false, &u, e)) != OK)
         return rc;
     principal_of_user(&u, r.who.via, who);
-    who->permissions &= r.who.permissions;
+    who->permissions = r.who.via == VIA_TOKEN ? r.who.permissions
+                                              : who->permissions & r.who.permissions;
     memcpy(who->jti, r.who.jti, sizeof(who->jti));
     memcpy(who->sid, r.who.sid, sizeof(who->sid));
     who->token_id = r.who.token_id;

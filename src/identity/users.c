@@ -88,11 +88,26 @@ int user_find(struct tx *tx, const char *text, struct arena *a, struct user *out
     return get_by(tx, "WHERE username = ?1", v_text(lower(text, a)), a, out, e);
 }
 
-int user_list(struct tx *tx, int64_t after, int64_t limit, struct arena *a, struct list *out,
+/* A filter that is left out is passed as null or -1: one statement for all. */
+#define USER_WHERE                                                                                 \
+    "WHERE id > ?1 AND (?2 IS NULL OR role = ?2) AND (?3 < 0 OR is_active = ?3)"                   \
+    " AND (?4 IS NULL OR lower(email || ' ' || username || ' ' || coalesce(first_name, '') ||"     \
+    " ' ' || coalesce(last_name, '')) LIKE '%' || replace(replace(replace(lower(?4), '!', '!!'),"  \
+    " '%', '!%'), '_', '!_') || '%' ESCAPE '!')"
+#define USER_ARGS(f)                                                                               \
+    v_int((f)->after), v_text((f)->role >= 0 ? role_names[(f)->role] : NULL), v_int((f)->active),  \
+        v_text((f)->text)
+
+int user_list(struct tx *tx, const struct user_filter *f, struct arena *a, struct list *out,
               struct err *e)
 {
-    return record_list(tx, &user_record, "WHERE id > ?1 ORDER BY id LIMIT ?2",
-                       ARGS(v_int(after), v_int(limit)), a, out, e);
+    return record_list(tx, &user_record, USER_WHERE " ORDER BY id LIMIT ?5 OFFSET ?6",
+                       ARGS(USER_ARGS(f), v_int(f->limit), v_int(f->skip)), a, out, e);
+}
+
+int user_count(struct tx *tx, const struct user_filter *f, int64_t *out, struct err *e)
+{
+    return tx_int(tx, "SELECT count(*) FROM users " USER_WHERE, ARGS(USER_ARGS(f)), out, NULL, e);
 }
 
 /* ---- what must be unique ---- */

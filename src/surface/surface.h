@@ -14,9 +14,10 @@ extern const size_t n_surface_prefixes;
 
 /* Modules of routes, for the list in app/modules.c. */
 extern const struct module platform_accounts_module, platform_recovery_module;
-extern const struct module native_accounts_module, native_recovery_module;
+extern const struct module native_accounts_module, native_recovery_module, native_tokens_module,
+    native_audit_module;
 extern const struct module platform_providers_module, platform_submit_module, platform_tasks_module,
-    platform_live_module, training_gpu_module;
+    platform_live_module, training_gpu_module, training_keys_module;
 extern const struct module baremetal_gpu_module;
 extern const struct module native_jobs_module, native_fleet_module, native_system_module;
 extern const struct module native_secrets_module;

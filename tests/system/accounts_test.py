@@ -3,6 +3,7 @@
 refresh tokens that cannot be used twice, tokens and tickets, the last administrator, the unix socket, and the
 rule that lets this machine in without a credential."""
 import glob
+import json
 import os
 import re
 import shutil
@@ -335,6 +336,88 @@ def live(server):
             check(there.closed == 4003, there.closed)
 
 
+def keys(server):
+    with case("a documented API key: made by an administrator, shown once, with the permissions it was given"):
+        user = server.new_user("keyed@example.com", PASSWORD)
+        body = {"user_id": "keyed@example.com", "permissions": ["training", "fleet"], "expires_in_days": None}
+        answer = server.post("/api/v1/auth/generate-key", body)
+        require(answer.status == 201 and answer.json["code"] == 201, answer)
+        made = answer.json["data"]
+        check(re.fullmatch(r"sk_live_[A-Za-z0-9]{32}", made["api_key"]) and made["user_id"] == user["uuid"], made)
+        check(made["permissions"] == ["training", "fleet"] and made["expires_at"] is None, made)
+        key = made["api_key"]
+        check(server.get("/auth/users/me", token=key).json["email"] == "keyed@example.com")
+        check(server.get("/api/admin-only", token=key).status == 403)
+        check(server.post("/v1/tokens", {"name": "x"}, token=key).status == 403, "a key makes no keys")
+        body["expires_in_days"] = 7
+        answer = server.post("/api/v1/auth/generate-key", {"user_id": user["uuid"], "permissions": []})
+        check(answer.status == 201 and answer.json["data"]["expires_at"] is not None, "30 days unless told", answer)
+        for change, status in (({"user_id": "nobody"}, 404), ({"permissions": ["root"]}, 422),
+                               ({"expires_in_days": 0}, 422)):
+            answer = server.post("/api/v1/auth/generate-key", dict(body, **change))
+            check(answer.status == status and answer.json["code"] == status, change, answer)
+        token = session(server, "keyed@example.com")["access_token"]
+        check(server.post("/api/v1/auth/generate-key", body, token=token).status == 403)
+        listed = server.get("/v1/tokens", token=token).json["items"]
+        check([(t["prefix"], t["permissions"]) for t in listed]
+              == [(key[:12], ["training", "fleet"]), (listed[1]["prefix"], [])], listed)
+        check(server.post("/v1/tokens", {"name": "x", "permissions": ["fleet"]}, token=token).status == 403,
+              "nobody gives himself more than his role has")
+        check(server.post("/v1/tokens", {"name": "x", "permissions": ["root"]}, token=token).status == 422)
+        check(server.delete(f"/v1/tokens/{listed[0]['id']}", token=token).status == 204)
+        check(server.get("/auth/users/me", token=key).status == 401, "a deleted key ends at once")
+
+
+def sign_ins(server):
+    with case("where an account is signed in, and ending it there"):
+        server.new_user("many@example.com", PASSWORD)
+        pairs = [server.post("/v1/session", {"email": "many@example.com", "password": PASSWORD}, token=None,
+                             headers={"User-Agent": f"browser {i}"}).json for i in range(3)]
+        mine = pairs[0]["access_token"]
+        items = server.get("/v1/sessions", token=mine).json["items"]
+        check([(s["agent"], s["current"], s["address"]) for s in items]
+              == [(f"browser {i}", i == 0, "127.0.0.1") for i in range(3)], items)
+        check(server.delete(f"/v1/sessions/{items[1]['id']}", token=mine).status == 204)
+        check(me(server, pairs[1]["access_token"]) == 401 and me(server, pairs[2]["access_token"]) == 200)
+        check(server.delete(f"/v1/sessions/{items[1]['id']}", token=mine).status == 404)
+        other = session(server, "demo@example.com")["access_token"]
+        check(server.delete(f"/v1/sessions/{items[2]['id']}", token=other).status == 404)
+        check(server.get(f"/v1/sessions?user={pairs[0]['user']['id']}", token=other).status == 404)
+        check(len(server.get(f"/v1/sessions?user={pairs[0]['user']['id']}").json["items"]) == 2)
+        check(server.delete(f"/v1/sessions/{items[2]['id']}").status == 204, "an administrator")
+        check(me(server, pairs[2]["access_token"]) == 401)
+        done = server.cli("session", "list", "--user", "many@example.com")
+        check(done.returncode == 0 and "browser 0" in done.stdout and "browser 1" not in done.stdout, done)
+
+
+def audited(server):
+    with case("the audit log: filters, pages, lines of JSON, and only for administrators"):
+        token = session(server, "demo@example.com")["access_token"]
+        check(server.get("/v1/audit", token=token).status == 403)
+        check(server.get("/v1/audit.jsonl", token=token).status == 403)
+        seen, cursor = [], ""
+        while cursor is not None:
+            page = server.get("/v1/audit?limit=40" + (f"&cursor={cursor}" if cursor else "")).json
+            seen += [int(a["id"][2:]) for a in page["items"]]
+            cursor = page["next_cursor"]
+        check(seen == sorted(set(seen), reverse=True) and len(seen) > 50, len(seen))
+        rows = server.get("/v1/audit?route=/v1/sessions&outcome=ok&method=DELETE").json["items"]
+        check(rows and {(a["route"], a["outcome"]) for a in rows} == {("/v1/sessions/{id}", "ok")}, rows)
+        rows = server.get("/v1/audit?user=many@example.com").json["items"]
+        check(rows and {a["principal"] for a in rows} == {"user:many@example.com"}, rows[:3])
+        check(server.get("/v1/audit?since=2100-01-01T00:00:00Z").json["items"] == [])
+        check(server.get("/v1/audit?user=nobody@example.com").status == 404)
+        check(server.get("/v1/audit?cursor=x").status == 400)
+        answer = server.get("/v1/audit.jsonl?limit=5")
+        check(answer.headers["Content-Type"] == "application/x-ndjson" and answer.headers["X-Next-Cursor"], answer)
+        check(len([json.loads(line) for line in answer.text.splitlines()]) == 5, answer)
+        done = server.cli("audit", "--lines", "--outcome", "forbidden")
+        check(done.returncode == 0 and all(json.loads(line)["outcome"] == "forbidden"
+                                           for line in done.stdout.splitlines()) and done.stdout, done)
+        found = server.get("/v1/users?q=MANY&role=user&active=yes").json["items"]
+        check([u["email"] for u in found] == ["many@example.com"], found)
+
+
 def doors(server):
     with case("this machine needs no credential where the documents show none"):
         answer = server.get(OPEN_ROUTE, token=None)
@@ -418,6 +501,9 @@ def main():
         sessions(server)
         tokens(server)
         live(server)
+        keys(server)
+        sign_ins(server)
+        audited(server)
         doors(server)
         pair = session(server, "demo@example.com")
 

@@ -27,6 +27,7 @@ static const struct module *const modules[] = {
     &native_accounts_module,
     &native_secrets_module,
     &native_recovery_module,
+    &native_tokens_module,
     &platform_recovery_module,
     NULL,
 };

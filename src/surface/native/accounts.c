@@ -1,4 +1,4 @@
-/* The native routes of accounts: /v1/session, /v1/users, /v1/tokens.
+/* The native routes of accounts: /v1/session, /v1/sessions, /v1/users.
  *
  * What must stay true: people see and change only themselves, administrators everyone; somebody
  * else's account is not found rather than forbidden; a secret is told once, in the answer that
@@ -85,33 +85,50 @@ VIEW(ticket_view, struct ticket, "Ticket", NULL, 0,
      FIELD(struct ticket, "ticket", ticket, T_TEXT, .doc = "for ?ticket=, good for one connection"),
      FIELD(struct ticket, "expires_in", expires_in, T_INT, .doc = "s"));
 
-#define TOKEN_FIELDS                                                                               \
-    SAME(struct service_token, "id", id), SAME(struct service_token, "name", name),                \
-        SAME(struct service_token, "prefix", prefix),                                              \
-        SAME(struct service_token, "created_at", created_at),                                      \
-        SAME(struct service_token, "last_used_at", last_used_at),                                  \
-        SAME(struct service_token, "expires_at", expires_at)
-VIEW(token_view, struct service_token, "Token", &service_token_record, 0, TOKEN_FIELDS);
-VIEW(token_made_view, struct service_token, "TokenMade", &service_token_record, 0, TOKEN_FIELDS,
-     FIELD(struct service_token, "token", token, T_TEXT, .doc = "shown once"));
-struct token_make {
-    const char *name;
-    int64_t expires_in_days;
-};
-VIEW(token_make_view, struct token_make, "TokenMake", NULL, 0,
-     FIELD(struct token_make, "name", name, T_TEXT, .flags = F_REQUIRED, .min = 1, .max = 100),
-     FIELD(struct token_make, "expires_in_days", expires_in_days, T_INT, .flags = F_NULL, .min = 1,
-           .max = 3650, .doc = "never when it is left out"));
-
 VIEW(native_page_query_view, struct native_page_query, "AccountsPage", NULL, 0,
      PAGE_QUERY(struct native_page_query, 1000));
 PAGE_VIEW(users_view, "UserList", &user_view);
-PAGE_VIEW(tokens_view, "TokenList", &token_view);
+
+struct users_query {
+    int64_t limit;
+    const char *cursor, *q;
+    int role, active;
+};
+static const char *const active_words[] = {"no", "yes", NULL};
+VIEW(users_query_view, struct users_query, "UsersQuery", NULL, 0,
+     PAGE_QUERY(struct users_query, 1000),
+     FIELD(struct users_query, "q", q, T_TEXT, .flags = F_NULL, .max = 320,
+           .doc = "part of the e-mail or the name"),
+     FIELD(struct users_query, "role", role, T_ENUM, .flags = F_NULL, .names = role_names),
+     FIELD(struct users_query, "active", active, T_ENUM, .flags = F_NULL, .names = active_words));
+
+struct session_shown {
+    struct session s;
+    bool current;
+};
+VIEW(sign_in_view, struct session_shown, "SignIn", &session_record, 0,
+     SAME(struct session_shown, "id", s.id), SAME(struct session_shown, "user_id", s.user_id),
+     SAME(struct session_shown, "address", s.address), SAME(struct session_shown, "agent", s.agent),
+     SAME(struct session_shown, "created_at", s.created_at),
+     SAME(struct session_shown, "used_at", s.used_at),
+     SAME(struct session_shown, "expires_at", s.expires_at),
+     FIELD(struct session_shown, "current", current, T_BOOL, .doc = "the one that asks"));
+PAGE_VIEW(sign_ins_view, "SignInList", &sign_in_view);
+struct sign_ins_query {
+    int64_t limit;
+    const char *cursor;
+    int64_t user;
+};
+VIEW(sign_ins_query_view, struct sign_ins_query, "SignInsQuery", NULL, 0,
+     PAGE_QUERY(struct sign_ins_query, 1000),
+     FIELD(struct sign_ins_query, "user", user, T_ID, .flags = F_NULL, .prefix = "u",
+           .doc = "somebody else's, for administrators"));
 
 VIEW(user_path_view, struct native_id, "UserId", NULL, 0,
      FIELD(struct native_id, "id", id, T_ID, .flags = F_REQUIRED, .prefix = "u"));
-VIEW(token_path_view, struct native_id, "TokenId", NULL, 0,
-     FIELD(struct native_id, "id", id, T_ID, .flags = F_REQUIRED, .prefix = "t"));
+
+VIEW(sign_in_path_view, struct native_id, "SignInId", NULL, 0,
+     FIELD(struct native_id, "id", id, T_ID, .flags = F_REQUIRED, .prefix = "s"));
 
 /* ---- helpers ---- */
 
@@ -142,7 +159,7 @@ const char *native_next_cursor(struct request *q, struct list *l, int64_t limit,
     return arena_printf(q->arena, "%lld", (long long)*(const int64_t *)last);
 }
 
-_Static_assert(offsetof(struct user, id) == 0 && offsetof(struct service_token, id) == 0,
+_Static_assert(offsetof(struct user, id) == 0 && offsetof(struct session, id) == 0,
                "native_next_cursor() reads the id at the front");
 
 int native_answer_secret(struct request *q, int status, const struct view *v, const void *obj)
@@ -207,16 +224,47 @@ static int session_ticket(struct request *q, struct tx *tx, struct err *e)
     return rc != OK ? rc : native_answer_secret(q, 200, &ticket_view, &t);
 }
 
+static int sign_ins_list(struct request *q, struct tx *tx, struct err *e)
+{
+    const struct sign_ins_query *in = q->query;
+    struct native_page out = {0};
+    struct list rows;
+    int64_t after, user = in->user != 0 ? in->user : q->who.user_id;
+    if (!principal_sees(&q->who, user))
+        return err_set(e, ERR_NOT_FOUND, "no such user");
+    int rc = native_page_after(q, in->cursor, &after, e);
+    if (rc == OK)
+        rc = session_list(tx, user, after, in->limit + 1, q->arena, &rows, e);
+    if (rc != OK)
+        return rc;
+    out.next_cursor = native_next_cursor(q, &rows, in->limit, sizeof(struct session));
+    struct session_shown *shown = arena_alloc(q->arena, (rows.n + 1) * sizeof(*shown));
+    for (size_t i = 0; i < rows.n; i++) {
+        shown[i].s = ((const struct session *)rows.items)[i];
+        shown[i].current = strcmp(shown[i].s.uuid, q->who.sid) == 0;
+    }
+    out.items = (struct list){shown, rows.n};
+    return request_answer(q, 200, &sign_ins_view, &out);
+}
+
+static int sign_in_delete(struct request *q, struct tx *tx, struct err *e)
+{
+    const struct native_id *path = q->params;
+    int rc = session_close(tx, &q->who, path->id, q->arena, e);
+    return rc != OK ? rc : request_answer_empty(q, 204);
+}
+
 /* ---- users ---- */
 
 static int users_list(struct request *q, struct tx *tx, struct err *e)
 {
-    const struct native_page_query *p = q->query;
+    const struct users_query *p = q->query;
     struct native_page out = {0};
-    int64_t after;
-    int rc = native_page_after(q, p->cursor, &after, e);
+    struct user_filter f = {
+        .text = p->q, .role = p->role, .active = p->active, .limit = p->limit + 1};
+    int rc = native_page_after(q, p->cursor, &f.after, e);
     if (rc == OK)
-        rc = user_list(tx, after, p->limit + 1, q->arena, &out.items, e);
+        rc = user_list(tx, &f, q->arena, &out.items, e);
     if (rc != OK)
         return rc;
     out.next_cursor = native_next_cursor(q, &out.items, p->limit, sizeof(struct user));
@@ -300,43 +348,6 @@ static int user_delete_handle(struct request *q, struct tx *tx, struct err *e)
     return rc != OK ? rc : request_answer_empty(q, 204);
 }
 
-/* ---- tokens ---- */
-
-static int tokens_list(struct request *q, struct tx *tx, struct err *e)
-{
-    const struct native_page_query *p = q->query;
-    struct native_page out = {0};
-    int64_t after;
-    int rc = native_page_after(q, p->cursor, &after, e);
-    if (rc == OK)
-        rc = service_token_list(tx, q->who.user_id, after, p->limit + 1, q->arena, &out.items, e);
-    if (rc != OK)
-        return rc;
-    out.next_cursor = native_next_cursor(q, &out.items, p->limit, sizeof(struct service_token));
-    return request_answer(q, 200, &tokens_view, &out);
-}
-
-static int token_make(struct request *q, struct tx *tx, struct err *e)
-{
-    const struct token_make *in = q->body;
-    struct service_token made;
-    int64_t ends = 0;
-    if (in->expires_in_days != INT_NULL)
-        ends = now_us() + in->expires_in_days * 86400 * US_PER_S;
-    int rc = service_token_make(tx, &q->who, in->name, ends, q->arena, &made, e);
-    if (rc != OK)
-        return rc;
-    q->audit_target = arena_printf(q->arena, "t-%lld", (long long)made.id);
-    return native_answer_secret(q, 201, &token_made_view, &made);
-}
-
-static int token_delete(struct request *q, struct tx *tx, struct err *e)
-{
-    const struct native_id *path = q->params;
-    int rc = service_token_delete(tx, &q->who, path->id, q->arena, e);
-    return rc != OK ? rc : request_answer_empty(q, 204);
-}
-
 /* ---- the table ---- */
 
 static const struct route routes[] = {
@@ -354,8 +365,15 @@ static const struct route routes[] = {
     {"POST", "/v1/session/ticket", "session_ticket",
      "A one-time ticket for a WebSocket or an event stream", ACCESS_USER, .handle = session_ticket,
      .answers = {{200, &ticket_view}}, .tag = "session", .flags = ROUTE_NO_AUDIT},
+    {"GET", "/v1/sessions", "sessions_list", "Sign-ins that are alive, oldest first", ACCESS_OWNER,
+     .query = &sign_ins_query_view, .handle = sign_ins_list, .answers = {{200, &sign_ins_view}},
+     .errors = "400 404", .tag = "session"},
+    {"DELETE", "/v1/sessions/{id}", "session_end",
+     "End a sign-in: one's own, or any for an administrator", ACCESS_OWNER,
+     .params = &sign_in_path_view, .handle = sign_in_delete, .answers = {{204}}, .errors = "404",
+     .tag = "session"},
     {"GET", "/v1/users", "users_list", "Accounts, oldest first", ACCESS_ADMIN,
-     .query = &native_page_query_view, .handle = users_list, .answers = {{200, &users_view}},
+     .query = &users_query_view, .handle = users_list, .answers = {{200, &users_view}},
      .errors = "400", .tag = "users"},
     {"POST", "/v1/users", "user_create", "Make an account", ACCESS_ADMIN, .flags = ROUTE_IDEMPOTENT,
      .body = &user_make_view, .prepare = user_make_prepare, .handle = user_make,
@@ -371,15 +389,6 @@ static const struct route routes[] = {
     {"DELETE", "/v1/users/{id}", "user_delete", "Delete an account; its jobs are cancelled",
      ACCESS_ADMIN, .params = &user_path_view, .handle = user_delete_handle, .answers = {{204}},
      .errors = "404 409", .tag = "users"},
-    {"GET", "/v1/tokens", "tokens_list", "The caller's service tokens, oldest first", ACCESS_USER,
-     .query = &native_page_query_view, .handle = tokens_list, .answers = {{200, &tokens_view}},
-     .errors = "400", .tag = "tokens"},
-    {"POST", "/v1/tokens", "token_create", "Make a service token; its text is shown once",
-     ACCESS_USER, .flags = ROUTE_IDEMPOTENT, .body = &token_make_view, .handle = token_make,
-     .answers = {{201, &token_made_view}}, .errors = "403", .tag = "tokens"},
-    {"DELETE", "/v1/tokens/{id}", "token_delete", "Delete a service token; it ends at once",
-     ACCESS_OWNER, .params = &token_path_view, .handle = token_delete, .answers = {{204}},
-     .errors = "404", .tag = "tokens"},
 };
 
 const struct module native_accounts_module = {
