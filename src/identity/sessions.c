@@ -246,8 +246,8 @@ int session_list(struct tx *tx, int64_t user_id, int64_t after, int64_t limit, s
                        e);
 }
 
-int session_close(struct tx *tx, const struct principal *who, int64_t id, struct arena *a,
-                  struct err *e)
+int sign_in_end(struct tx *tx, const struct principal *who, int64_t id, struct arena *a,
+                struct err *e)
 {
     struct session s;
     bool found;

@@ -62,8 +62,8 @@ extern const struct record session_record;
 int session_list(struct tx *tx, int64_t user_id, int64_t after, int64_t limit, struct arena *a,
                  struct list *out, struct err *e);
 /* Ends one of the caller's own, or anyone's for an administrator; else ERR_NOT_FOUND. */
-int session_close(struct tx *tx, const struct principal *who, int64_t id, struct arena *a,
-                  struct err *e);
+int sign_in_end(struct tx *tx, const struct principal *who, int64_t id, struct arena *a,
+                struct err *e);
 
 /* Service tokens (drv_…) and documented API keys (sk_live_…) are one thing: they differ by how
  * they begin. */

@@ -250,7 +250,7 @@ static int sign_ins_list(struct request *q, struct tx *tx, struct err *e)
 static int sign_in_delete(struct request *q, struct tx *tx, struct err *e)
 {
     const struct native_id *path = q->params;
-    int rc = session_close(tx, &q->who, path->id, q->arena, e);
+    int rc = sign_in_end(tx, &q->who, path->id, q->arena, e);
     return rc != OK ? rc : request_answer_empty(q, 204);
 }
 
