@@ -18,6 +18,37 @@ export interface components {
             /** @description of the server */
             version: string;
         };
+        AuditEntry: {
+            /** @description the entry */
+            id: string;
+            /**
+             * Format: date-time
+             * @description when
+             */
+            at: string;
+            /** @description who, such as user:li@example.com */
+            principal: string;
+            /** @description the account; null: none, or the built-in local */
+            user_id: string | null;
+            /** @description how the caller was recognised */
+            via: string;
+            method: string;
+            /** @description the path with its parameters' names */
+            route: string;
+            /** @description what it hit */
+            target: string | null;
+            /** @description ok, or the kind of the refusal */
+            outcome: string;
+            /** @description where it came from */
+            address: string;
+            /** Format: uuid */
+            request_id: string;
+        };
+        AuditList: {
+            items: components["schemas"]["AuditEntry"][];
+            /** @description for the query's cursor; null: that was all */
+            next_cursor: string | null;
+        };
         CredentialsInput: {
             email: string;
             password: string;
@@ -554,6 +585,34 @@ export interface components {
             expires_in: number;
             user: components["schemas"]["User"];
         };
+        SignIn: {
+            /** @description the sign-in */
+            id: string;
+            user_id: string;
+            /** @description where it was made from */
+            address: string;
+            /** @description the program it was made with, as that names itself */
+            agent: string | null;
+            /** Format: date-time */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description when it was renewed last
+             */
+            used_at: string;
+            /**
+             * Format: date-time
+             * @description when it ends without use
+             */
+            expires_at: string;
+            /** @description the one that asks */
+            current: boolean;
+        };
+        SignInList: {
+            items: components["schemas"]["SignIn"][];
+            /** @description for the query's cursor; null: that was all */
+            next_cursor: string | null;
+        };
         Stream: {
             /** @description for /v1/streams/{id}; good for a minute */
             id: string;
@@ -600,6 +659,8 @@ export interface components {
             name: string;
             /** @description its first characters */
             prefix: string;
+            /** @description what it may do on routes for operators; null: what its account's role may */
+            permissions: string[] | null;
             /**
              * Format: date-time
              * @description when it was made
@@ -628,6 +689,8 @@ export interface components {
             name: string;
             /** @description its first characters */
             prefix: string;
+            /** @description what it may do on routes for operators; null: what its account's role may */
+            permissions: string[] | null;
             /**
              * Format: date-time
              * @description when it was made
@@ -650,6 +713,8 @@ export interface components {
             name: string;
             /** @description never when it is left out */
             expires_in_days?: number | null;
+            /** @description of training, preprocessing, model_download, fleet, inference; what the role has when it is left out */
+            permissions?: string[] | null;
         };
         User: {
             /** @description the account */
