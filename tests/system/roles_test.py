@@ -136,6 +136,12 @@ class People:
     def token(self, owner):
         return self.post("/v1/tokens", {"name": "object"}, owner)["id"]
 
+    def sign_in_of(self, owner):
+        """Local is signed in nowhere and sees everybody's."""
+        owner = "victim" if owner == "local" else owner
+        token = self.server.sign_in(f"{owner}@example.com", PASSWORD)
+        return self.server.get("/v1/sessions?limit=1000", token=token).json["items"][-1]["id"]
+
     def stream(self, owner):
         return self.post(f"/v1/jobs/{self.running(owner)['id']}/streams", EXEC, owner)["id"]
 
@@ -146,6 +152,7 @@ OBJECTS = {
     "/v1/jobs/{id}": lambda p, o: f"/v1/jobs/{p.job(o)['id']}",
     "/v1/users/{id}": lambda p, o: f"/v1/users/{p.user_id(o)}",
     "/v1/tokens/{id}": lambda p, o: f"/v1/tokens/{p.token(o)}",
+    "/v1/sessions/{id}": lambda p, o: f"/v1/sessions/{p.sign_in_of(o)}",
     "/v1/streams/{id}": lambda p, o: f"/v1/streams/{p.stream(o)}",
     "/api/gpu/tasks/{task_id}": lambda p, o: f"/api/gpu/tasks/{p.job(o)['uuid']}",
     "/api/gpu/jobs/{provider_name}/{job_id}": lambda p, o: f"/api/gpu/jobs/local/{p.job(o)['uuid']}",
