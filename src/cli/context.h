@@ -92,9 +92,9 @@ int find_user(struct cli *c, struct client *client, const char *word, const char
 
 extern const struct verb verb_login, verb_logout, verb_submit, verb_ps, verb_show, verb_logs,
     verb_cancel, verb_wait, verb_exec, verb_shell, verb_cp, verb_port_forward, verb_gpus,
-    verb_nodes, verb_user_add, verb_user_list, verb_user_show, verb_user_passwd, verb_user_reset,
-    verb_user_delete, verb_token_create, verb_token_list, verb_token_delete, verb_version,
-    verb_doctor, verb_explain, verb_completion, verb_help;
+    verb_nodes, verb_simulate, verb_user_add, verb_user_list, verb_user_show, verb_user_passwd,
+    verb_user_reset, verb_user_delete, verb_token_create, verb_token_list, verb_token_delete,
+    verb_version, verb_doctor, verb_explain, verb_completion, verb_help;
 extern const struct verb verb_agent_token, verb_agent_tokens, verb_agent_revoke, verb_agent_list,
     verb_agent_remove, verb_node_lost;
 extern const struct verb verb_secret_set, verb_secret_list, verb_secret_rm, verb_secret_rotate;

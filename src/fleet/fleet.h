@@ -42,10 +42,10 @@ struct node {
     bool is_local; /* the server's own host */
     const char *agent_version, *boot_id, *os, *kernel;
     int64_t cpus, memory_mib;
-    const char *cgroups;   /* v2, hybrid, v1, none */
-    struct texts enforces; /* limits that this node really enforces */
+    const char *cgroups;    /* v2, hybrid, v1, none */
+    struct texts enforces;  /* limits that this node really enforces */
     struct texts isolation; /* what keeps its jobs apart */
-    const char *gpu_note;  /* why there are no GPUs, or NULL */
+    const char *gpu_note;   /* why there are no GPUs, or NULL */
     int64_t last_seen, created_at, updated_at;
     int64_t joined_at; /* 0: it never joined with a token: it comes by the server's own socket */
 };
