@@ -563,5 +563,33 @@ const struct err_text cli_texts_zh[] = {
      "用新密钥重新加密服务器的全部密文（管理员）"},
     {"put a secret into a variable (drover secret set NAME)",
      "把密文放入变量（drover secret set 名称）"},
+    /* simulate */
+    {"play a trace of tasks through the placement, without a server",
+     "不用服务器，用放置算法回放一份任务记录"},
+    {"With --arrive-only the figure is how much of all GPUs is in use at the end. Without, tasks "
+     "come and go at their times, and it is how long they wait. Equal input and seed give equal "
+     "decisions; only decisions_per_second is measured.",
+     "带 --arrive-only 时看最后有多少 GPU "
+     "在用；不带时任务按其时间来去，看它们等多久。相同的输入和种子得到相同的决定；只有 "
+     "decisions_per_second 是实测的。"},
+    {"the fleet: sn, cpu_milli, memory_mib, gpu, model",
+     "机群：sn, cpu_milli, memory_mib, gpu, model"},
+    {"the tasks: name, cpu_milli, memory_mib, num_gpu, gpu_milli, gpu_spec, times",
+     "任务：name, cpu_milli, memory_mib, num_gpu, gpu_milli, gpu_spec, 时间"},
+    {"tasks come one by one and never leave; what does not fit is refused",
+     "任务一个个到来且不离开；放不下的被拒绝"},
+    {"foresight (the default), fgd, bestfit, spread, random; several to compare",
+     "foresight（默认）, fgd, bestfit, spread, random；可给多个以比较"},
+    {"what tasks to expect; otherwise learned from those that came",
+     "预期的任务；不给时从已到的任务中学习"},
+    {"what if there were N more of the commonest node", "如果最常见的节点再多 N 台"},
+    {"for random", "用于 random"},
+    {"write each decision there: task, time, node, GPUs",
+     "把每个决定写到那里：任务、时间、节点、GPU"},
+    {"there is no policy \"%s\"", "没有策略 \"%s\""},
+    {"at most %d policies at once", "一次最多 %d 个策略"},
+    {"--nodes and --pods name the two files of a trace", "--nodes 和 --pods 是一份记录的两个文件"},
+    {"--decisions is for one policy at a time", "--decisions 一次只用于一个策略"},
+    {"%s has more than %d bytes", "%s 超过 %d 字节"},
     {0},
 };
