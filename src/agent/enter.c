@@ -3,6 +3,7 @@
  * another's; a process that could not take one step does not go on. */
 #include "agent/enter.h"
 
+#include "agent/shim/guard.h"
 #include "agent/tree.h"
 #include "base/mem.h"
 
@@ -258,7 +259,14 @@ const char *enter_job(const struct enter *x, bool *fork_again)
     if (fchdir(x->cwd) != 0)
         return "enter its working folder";
     umask(022);
-    return become(&who);
+    why = become(&who);
+    if (why != NULL || x->spec.isolation == ISOLATION_OFF)
+        return why;
+    /* What the job gave up itself: a root of a namespace is not root in it, and the calls that are
+     * refused to the job are refused to what is started in it. Last: entering needs them. */
+    struct guard guard = {.profiling = x->spec.profiling, .no_set_id = x->spec.own};
+    why = guard_user(&guard);
+    return why != NULL ? why : guard_calls(&guard);
 }
 
 const char *enter_network(const struct enter *x)

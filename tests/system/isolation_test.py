@@ -154,6 +154,18 @@ with Server(env={"JOB_ISOLATION": "strict"}) as server:
         server.post(f"/v1/jobs/{victim}/cancel", {"grace_s": 1})
         check(server.wait_job(victim)["state"] == "cancelled")
 
+    with case("what is started inside a job is bound as the job is"):
+        of_self = "id -u; grep -E '^(NoNewPrivs|Seccomp|CapEff|CapPrm|CapBnd):' /proc/self/status; ls -A /tmp"
+        i = job(["sh", "-c", f"touch /tmp/of-the-job; {of_self}; sleep 60"])
+        own = until(lambda: "of-the-job" in text(i) and text(i), what="its output")
+        r = server.cli("exec", i, "--", "sh", "-c", of_self)
+        check(r.returncode == 0 and r.stdout == own, r, own)
+        r = server.cli("exec", i, "--", sys.executable, "-c",
+                       "import ctypes; print(ctypes.CDLL(None).unshare(0x10000000))")
+        check("seccomp" not in holds or r.stdout == "-1\n", r)
+        server.post(f"/v1/jobs/{i}/cancel", {"grace_s": 1})
+        server.wait_job(i)
+
     with case("exit codes, signals and a stop are what they are without a cell"):
         codes = [server.wait_job(job(["sh", "-c", c])) for c in ("exit 7", "kill -SEGV $$", "(sleep 300 &) ; exit 0")]
         check([c["exit_code"] for c in codes] == [7, None, 0] and codes[1]["signal"] == 11, codes)
