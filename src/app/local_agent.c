@@ -142,14 +142,18 @@ static void *watch_main(void *ctx)
         if (a->pid > 0 && waitpid(a->pid, &status, WNOHANG) == a->pid) {
             a->pid = 0;
             bool taken = WIFEXITED(status) && WEXITSTATUS(status) == EXIT_TAKEN;
+            bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
             if (!taken)
                 log_warning("app", "the agent of this host ended (%s %d): starting it again",
                             WIFSIGNALED(status) ? "signal" : "status",
                             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
             next = mono_us() + (taken ? CONNECT_S : backoff_s) * US_PER_S;
-            backoff_s = backoff_s * 2 > BACKOFF_MAX_S ? BACKOFF_MAX_S : backoff_s * 2;
-            if (!taken && backoff_s == 2)
-                next = mono_us(); /* the first restart at once: jobs wait for it */
+            /* the first restart at once, since jobs wait for it; and who was killed from outside
+             * is not to blame: only one that ends by itself again and again is waited for */
+            if (killed || (!taken && backoff_s == 1))
+                next = mono_us();
+            if (!taken && !killed)
+                backoff_s = backoff_s * 2 > BACKOFF_MAX_S ? BACKOFF_MAX_S : backoff_s * 2;
         }
         bool online = local_online(f);
         if (online)

@@ -306,6 +306,8 @@ bool pack_place(struct pack *p, const struct shape *t, struct pack_spot *out)
         if (!state_fits(&s->state, t))
             continue;
         int first = t->gpus > 0 ? state_first(&s->state, t) : 0;
+        if (p->policy->any_gpu && t->gpus == 1)
+            first += (int)(pack_random(p) % (uint64_t)(s->state.n - first));
         consider(p, t, i, first, &best);
         if (!p->policy->each_gpu || t->gpus != 1 || t->milli == 1000)
             continue;

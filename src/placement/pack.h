@@ -40,6 +40,7 @@ struct policy {
     void (*learned)(struct pack *p);
     bool each_gpu;  /* tries a share on every GPU that fits, not only on the fullest */
     bool each_host; /* asks for every host, also for those in the same state */
+    bool any_gpu;   /* a share goes to any GPU of the host that fits, each as likely */
 };
 /* Ends with a row without name; the first is the default. */
 extern const struct policy policies[];

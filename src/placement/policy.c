@@ -67,7 +67,11 @@ const struct policy policies[] = {
      .each_gpu = true},
     {.name = "bestfit", .about = "the fullest host that fits", .score = bestfit_score},
     {.name = "spread", .about = "the emptiest host that fits", .score = spread_score},
-    {.name = "random", .about = "any host that fits", .score = random_score, .each_host = true},
+    {.name = "random",
+     .about = "any host that fits",
+     .score = random_score,
+     .each_host = true,
+     .any_gpu = true},
     {0},
 };
 
