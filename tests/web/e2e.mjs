@@ -303,6 +303,39 @@ try {
   await until('signing out leaves', () => path().startsWith('/sign-in'))
   const kept = await page.evaluate(() => localStorage.getItem('drover.refresh'))
   ok(kept === null, 'and forgets the session')
+  if (mock) {
+    /* ---- the links of mails ---- */
+    faultsExpected = true
+    const whole = () => new URL(page.url()).pathname + new URL(page.url()).hash
+    await page.setViewportSize({ width: 390, height: 844 })
+    await page.fill('input[name=email]', email)
+    await page.click('[data-testid=forgot]')
+    await shot('forgot')
+    await page.click('[data-testid=send-link]')
+    await until('a server without mail says who can help', async () => /sends no mail/.test(await text('[data-testid=asked]')) && (await text('form pre')).includes(`drover user reset ${email}`))
+    await shot('forgot-no-mail')
+    await page.goto(`${base}/reset-password`)
+    await until('a link that was cut says so', async () => /not complete/.test(await text('[role=alert]')))
+    await page.goto(`${base}/reset-password#token=drl_reset`)
+    await page.fill('input[name=new-password]', 'a-new-one-73')
+    await page.fill('input[name=repeat-password]', 'another-one')
+    ok(await page.locator('[data-testid=set-password]').isDisabled(), 'two different passwords are not sent')
+    await shot('reset')
+    await page.fill('input[name=repeat-password]', 'a-new-one-73')
+    await page.click('[data-testid=set-password]')
+    await until('a link sets a new password and leaves the address', async () => /is set/.test(await text('[data-testid=reset-done]')) && whole() === '/reset-password')
+    await shot('reset-done')
+    await page.click('form .go')
+    await until('from there one signs in', () => path() === '/sign-in')
+    await page.goBack()
+    await until('going back does not bring the token', () => whole() === '/reset-password')
+    await page.goto(`${base}/verify-email#token=drl_verify`)
+    await until('a link confirms an address', async () => (await text('[data-testid=verified]')).includes('@') && whole() === '/verify-email')
+    await page.goto(`${base}/verify-email#token=drl_verify`)
+    await until('once', async () => /used already/.test(await text('[role=alert]')) && whole() === '/verify-email')
+    await shot('verify-used')
+    faultsExpected = false
+  }
   if (!mock) {
     const asked = []
     page.on('request', (request) => asked.push(request.url()))

@@ -417,6 +417,9 @@ function overview(user) {
   }
 }
 
+/* Links that work, once each. */
+const links = new Set(['drl_reset', 'drl_verify'])
+
 async function api(request, url) {
   const path = url.pathname
   const method = request.method
@@ -437,6 +440,12 @@ async function api(request, url) {
     }
     found.dead = true
     return [200, makeSession(found.user, found.family)]
+  }
+  if (key === 'POST /v1/password/forgot') return [202, { mail: false }]
+  if (key === 'POST /v1/password/reset' || key === 'POST /v1/email/verify') {
+    const { token } = await body(request)
+    if (!links.delete(token)) throw new Problem(400, 'LINK_BAD', 'this link was used already, is too old, or was never one; ask for another')
+    return path === '/v1/email/verify' ? [200, people[0].user] : [204, null]
   }
   const user = caller(request, url)
   if (key === 'GET /v1/session') return [200, { user, via: 'session', role: user.role }]

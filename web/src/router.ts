@@ -16,6 +16,9 @@ export function makeRouter(): Router {
     history: createWebHistory(),
     routes: [
       { path: '/sign-in', name: 'sign-in', component: () => import('./pages/SignIn.vue'), meta: { title: 'signIn.title', open: true } },
+      { path: '/forgot-password', name: 'forgot-password', component: () => import('./pages/ForgotPassword.vue'), meta: { title: 'recover.askTitle', open: true } },
+      { path: '/reset-password', name: 'reset-password', component: () => import('./pages/ResetPassword.vue'), meta: { title: 'recover.title', open: true } },
+      { path: '/verify-email', name: 'verify-email', component: () => import('./pages/VerifyEmail.vue'), meta: { title: 'recover.verifyTitle', open: true } },
       { path: '/', name: 'overview', component: () => import('./pages/OverviewPage.vue'), meta: { title: 'nav.overview', nav: 'overview' } },
       { path: '/jobs', name: 'jobs', component: () => import('./pages/JobsPage.vue'), meta: { title: 'nav.jobs', nav: 'jobs' } },
       { path: '/jobs/:id', name: 'job', component: () => import('./pages/JobPage.vue'), props: true, meta: { title: 'nav.jobs', nav: 'jobs' } },

@@ -13,6 +13,11 @@ export function errorText(error: unknown): string {
   return t('error.ours')
 }
 
+/** For a form: what is wrong with its first field, where the server names one. */
+export function reasonText(error: unknown): string {
+  return (error instanceof ApiError && error.fields[0]?.message) || errorText(error)
+}
+
 export function errorHint(error: unknown): string | null {
   if (error instanceof ApiError) return error.unreachable ? i18n.global.t('error.unreachableHint') : error.hint
   return error instanceof Error ? error.message : null
