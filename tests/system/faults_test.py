@@ -181,7 +181,10 @@ def main():
                         "limit": ("timeout",), "cancel": ("cancelled",)}[kind]
                 if kind == "cancel" and job not in load.cancelled:
                     fine += ("completed",)      # the wish may have been lost with its answer
-                lost = j["state"] == "failed" and j["end_reason"] == "supervisor_lost" and hits["shim"]
+                # a job's cell has a first process of its own, which looks like a shim: who kills that, kills
+                # the job from outside, and it says so
+                lost = hits["shim"] and j["state"] == "failed" and (
+                    j["end_reason"] == "supervisor_lost" or (j["end_reason"], j["signal"]) == ("signalled", 9))
                 check(j["state"] in fine or lost, f"{job} ({kind}) is {j['state']}: {j['reason']}")
                 check(kind != "fails" or lost or j["exit_code"] == 3, f"{job}: exit code {j['exit_code']}, not 3")
 

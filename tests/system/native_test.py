@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import Server, WebSocket, case, check, finish, require, until  # noqa: E402
 
 JOB = ["id", "uuid", "name", "kind", "state", "reason", "owner", "owner_id", "priority", "priority_value", "command",
-       "env", "cwd", "image", "gpus", "gpu_type", "cpus", "memory_mib", "time_limit_s", "retries", "attempt", "labels",
+       "env", "secrets", "cwd", "image", "gpus", "gpu_type", "cpus", "memory_mib", "time_limit_s", "retries", "attempt", "labels",
        "node", "node_name", "gpu_ids", "exit_code", "signal", "end_reason", "created_at", "started_at", "ended_at",
        "waited_s", "ran_s", "position", "cost", "currency", "simulated",
        "cpus_counted", "notes", "log_lines"]

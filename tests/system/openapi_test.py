@@ -320,7 +320,7 @@ def body_problem(document, op, method, answer):
     types = {m.split(";")[0].lower(): m for m in content}
     if sent not in types:
         return f"type {sent or '(none)'}, documented: {', '.join(types)}"
-    if not sent.endswith("json"):
+    if not sent.endswith("json") or sent == "application/x-ndjson":
         return None
     try:
         value = json.loads(answer.body)

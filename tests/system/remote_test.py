@@ -83,7 +83,7 @@ class Host:
                 to.write(f.read())
         return ["nsenter", f"--net=/var/run/netns/{self.ns}", "unshare", "-m", "sh", "-c",
                 'mount --bind "$1" /proc/sys/kernel/random/boot_id && shift && exec "$@"', "sh", boot,
-                AGENT, "--data", self.data, "--gpu", f"simulated:{self.gpus}" if self.gpus else "none", *args]
+                AGENT, "--isolation", "basic", "--data", self.data, "--gpu", f"simulated:{self.gpus}" if self.gpus else "none", *args]
 
     def join(self, token, *args):
         return sh(*self.command("--server", self.url, "--join", token, "--join-only", "--name", self.name, *args),

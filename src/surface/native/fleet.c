@@ -131,7 +131,7 @@ struct gpu_detail {
 };
 #define DETAIL(wire, m, T, ...) FIELD(struct gpu_detail, wire, m, T, __VA_ARGS__)
 #define DETAIL_MIB(m, doc_)     FIELD(struct gpu_detail, #m, m, T_INT, .flags = F_NULL, .doc = doc_)
-LOCAL_VIEW(gpu_detail_view, struct gpu_detail, "GpuDetail", NULL, 0, GPU_FIELDS,
+LOCAL_VIEW(gpu_detail_view, struct gpu_detail, "GpuWhole", NULL, 0, GPU_FIELDS,
            DETAIL("memory_temperature_c", memory_temperature_c, T_INT, .flags = F_NULL),
            DETAIL("ecc_uncorrected", ecc_uncorrected, T_INT, .flags = F_NULL,
                   .doc = "uncorrected errors since the driver was loaded"),

@@ -201,6 +201,9 @@ static int job_create(struct request *q, struct tx *tx, struct err *e)
     if ((rc = job_submit(tx, &in->spec, &q->who, q->arena, &j, e)) != OK) {
         if (rc == ERR_NO_CAPACITY)
             capacity_hint(q, &in->spec);
+        if (rc == ERR_NOT_FOUND) /* of what is named, only a secret can be missing by now */
+            rc = request_invalid(q, e, "secrets", "value_error", "%s",
+                                 arena_strdup(q->arena, e->text));
         return rc;
     }
     q->audit_target = arena_strdup(q->arena, id_text("j", j.id, id));

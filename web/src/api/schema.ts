@@ -135,24 +135,99 @@ export interface components {
             holders: components["schemas"]["GpuHolder"][];
             clock_sm_mhz: number | null;
         };
-        GpuDetail: {
-            gpu_id: number;
-            name: string;
-            memory: components["schemas"]["GpuMemory"];
-            utilization: components["schemas"]["GpuUsage"];
-            temperature: components["schemas"]["GpuTemperature"];
-            power: components["schemas"]["GpuPower"];
-            /** @enum {string} */
-            status: "available" | "training" | "preprocessing" | "unknown";
-            current_task: components["schemas"]["GpuTaskDetail"] | null;
-            driver_version: string | null;
-            cuda_version: string | null;
-            is_available: boolean;
-            processes: components["schemas"]["GpuProcess"][];
-            uuid: string | null;
-            /** Format: date-time */
-            timestamp: string;
-            simulated?: boolean;
+        GpuFacts: {
+            /** @description clock of the multiprocessors */
+            clock_sm_mhz: number | null;
+            /** @description clock of the memory */
+            clock_memory_mhz: number | null;
+            /** @description clock of the graphics engine */
+            clock_graphics_mhz: number | null;
+            /** @description clock of the video engine */
+            clock_video_mhz: number | null;
+            /** @description highest clock of the multiprocessors */
+            clock_sm_max_mhz: number | null;
+            /** @description highest clock of the memory */
+            clock_memory_max_mhz: number | null;
+            /** @description highest clock of the graphics engine */
+            clock_graphics_max_mhz: number | null;
+            /** @description why the clocks are held down: bits, see throttle */
+            throttle_bits: number | null;
+            /** @description fan speed in percent of its highest */
+            fan_percent: number | null;
+            /** @description P-state: 0 is the fastest */
+            performance_state: number | null;
+            /** @description use of the video encoder */
+            encoder_percent: number | null;
+            /** @description use of the video decoder */
+            decoder_percent: number | null;
+            /** @description energy used since the driver was loaded, in millijoules */
+            energy_mj: number | null;
+            /** @description power limit as it was made */
+            power_limit_default_w: number | null;
+            /** @description lowest power limit that can be set */
+            power_limit_min_w: number | null;
+            /** @description highest power limit that can be set */
+            power_limit_max_w: number | null;
+            /** @description it slows itself down from here */
+            temperature_slowdown_c: number | null;
+            /** @description it switches itself off here */
+            temperature_shutdown_c: number | null;
+            /** @description memory that the driver keeps for itself */
+            memory_reserved_mib: number | null;
+            /** @description memory that can be mapped over the bus */
+            bar1_total_mib: number | null;
+            /** @description of it in use */
+            bar1_used_mib: number | null;
+            /** @description PCIe generation now (it drops when idle) */
+            pcie_generation: number | null;
+            /** @description highest PCIe generation here */
+            pcie_generation_max: number | null;
+            /** @description PCIe lanes now */
+            pcie_width: number | null;
+            /** @description most PCIe lanes here */
+            pcie_width_max: number | null;
+            /** @description packets that PCIe had to send again */
+            pcie_replays: number | null;
+            /** @description received over PCIe */
+            pcie_rx_kib_s: number | null;
+            /** @description sent over PCIe */
+            pcie_tx_kib_s: number | null;
+            /** @description memory errors are corrected */
+            ecc_enabled: number | null;
+            /** @description what ecc_enabled will be after a reset */
+            ecc_pending: number | null;
+            /** @description corrected errors since the driver was loaded */
+            ecc_corrected: number | null;
+            /** @description corrected errors in its life */
+            ecc_corrected_total: number | null;
+            /** @description uncorrected errors in its life */
+            ecc_uncorrected_total: number | null;
+            /** @description pages retired for repeated corrected errors */
+            retired_pages_single: number | null;
+            /** @description pages retired for an uncorrected error */
+            retired_pages_double: number | null;
+            /** @description pages wait for a reset to be retired */
+            retired_pages_pending: number | null;
+            /** @description rows replaced: corrected errors */
+            remapped_rows_correctable: number | null;
+            /** @description rows replaced: uncorrected errors */
+            remapped_rows_uncorrectable: number | null;
+            /** @description rows wait for a reset to be replaced */
+            remapped_rows_pending: number | null;
+            /** @description no spare rows are left */
+            remapped_rows_failed: number | null;
+            /** @description NVLinks that are up */
+            nvlinks_active: number | null;
+            /** @description errors of all NVLinks, every kind */
+            nvlink_errors: number | null;
+            /** @description 0 shared, 1 and 3 one process, 2 no compute */
+            compute_mode: number | null;
+            /** @description the driver stays loaded when nobody uses it */
+            persistence: number | null;
+            /** @description it can be split into MIG instances */
+            mig_enabled: number | null;
+            /** @description NUMA node of the host that it hangs on */
+            numa_node: number | null;
         };
         GpuHolder: {
             /** @enum {string} */
@@ -164,46 +239,132 @@ export interface components {
             /** @description thousandths of the GPU */
             milli: number;
         };
+        GpuLink: {
+            active: boolean;
+            version: number | null;
+            replays: number | null;
+            recoveries: number | null;
+            flit_crc: number | null;
+            data_crc: number | null;
+        };
         GpuList: {
             items: components["schemas"]["Gpu"][];
             /** @description for the query's cursor; null: that was all */
             next_cursor: string | null;
         };
-        GpuMemory: {
-            /** @description MB of 1,048,576 bytes */
-            total: number;
-            used: number;
-            free: number;
-            /** @description percent */
-            utilization: number;
-            total_gb: number;
-            free_gb: number;
-        };
-        GpuPower: {
-            current: number | null;
-            limit: number | null;
-            usage_percent: number | null;
+        GpuMemoryRow: {
+            /**
+             * @description nobody: in use, and no process says that it is its own
+             * @enum {string}
+             */
+            kind: "holder" | "foreign" | "dead" | "nobody" | "driver" | "free";
+            /** @description of a holder */
+            id: string | null;
+            name: string | null;
+            pid: number | null;
+            user: string | null;
+            declared_mib: number | null;
+            measured_mib: number | null;
         };
         GpuProcess: {
             pid: number;
             name: string | null;
             memory: number | null;
         };
-        GpuTaskDetail: {
-            task_id: string | null;
-            task_type: string;
-            progress: number | null;
-            estimated_remaining_time: number | null;
-            /** Format: date-time */
-            start_time: string | null;
+        GpuWhole: {
+            /** @description such as gpu-001 */
+            id: string;
+            node: string;
+            node_name: string;
+            /** @description on its node */
+            index: number;
+            uuid: string | null;
+            name: string | null;
+            /** @description short name, for gpu_type of a job */
+            type: string | null;
+            memory_total_mib: number | null;
+            memory_used_mib: number | null;
+            /** @description percent; null: unknown */
+            utilization: number | null;
+            /** @description percent */
+            memory_utilization: number | null;
+            temperature_c: number | null;
+            power_w: number | null;
+            power_limit_w: number | null;
+            /** @enum {string} */
+            state: "available" | "leased" | "foreign" | "error" | "driver_hung" | "offline" | "split";
+            holder: components["schemas"]["GpuHolder"] | null;
+            processes: components["schemas"]["GpuProcess"][];
+            simulated: boolean;
+            driver: string | null;
+            cuda: string | null;
+            /**
+             * Format: date-time
+             * @description when these values were read
+             */
+            updated_at: string | null;
+            /** @description what is wrong with it */
+            note: string | null;
+            /** @enum {string} */
+            health: "ok" | "degraded" | "failed" | "unknown";
+            health_reason: string | null;
+            /** @description index of the GPU that it is a MIG instance of */
+            parent: number | null;
+            /** @description of a MIG instance, such as 1g.10gb */
+            profile: string | null;
+            /** @description how old the values were when they came; grows while a driver hangs */
+            age_ms: number | null;
+            /** @description what holds its clocks down */
+            throttle: string[];
+            /** @description thousandths that are not leased */
+            free_milli: number;
+            /** @description all who hold a part of it */
+            holders: components["schemas"]["GpuHolder"][];
+            memory_temperature_c: number | null;
+            /** @description uncorrected errors since the driver was loaded */
+            ecc_uncorrected: number | null;
+            /** @description used since the driver was loaded */
+            energy_kwh: number | null;
+            serial: string | null;
+            vbios: string | null;
+            bus: string | null;
+            /** @description how near the GPUs of its host are, by index: B same board, P one switch, X several, H same root, N same NUMA node, S across */
+            topology: string | null;
+            facts: components["schemas"]["GpuFacts"];
+            links: components["schemas"]["GpuLink"][];
+            /** @description the newest first */
+            xids: components["schemas"]["GpuXid"][];
+            /** @description whose the memory is: declared beside measured */
+            memory: components["schemas"]["GpuMemoryRow"][];
+            /** @description of jobs */
+            memory_ours_mib: number | null;
+            /** @description of processes that Drover did not start */
+            memory_foreign_mib: number | null;
+            /** @description of processes that are gone */
+            memory_dead_mib: number | null;
+            /** @description in use, and no process says that it is its own */
+            memory_nobody_mib: number | null;
+            /** @description kept back by the driver */
+            memory_driver_mib: number | null;
+            memory_free_mib: number | null;
+            /** @description what a further share could still be promised */
+            memory_unpromised_mib: number | null;
         };
-        GpuTemperature: {
-            gpu: number | null;
-            memory: number | null;
-        };
-        GpuUsage: {
-            gpu: number;
-            memory: number;
+        GpuXid: {
+            code: number;
+            /**
+             * Format: date-time
+             * @description the last time
+             */
+            at: string;
+            count: number;
+            /**
+             * @description what it says of the GPU while it is fresh
+             * @enum {string}
+             */
+            says: "ok" | "degraded" | "failed" | "unknown";
+            meaning: string;
+            action: string;
         };
         Job: {
             /** @description job id */
