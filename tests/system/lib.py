@@ -15,6 +15,7 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -136,9 +137,15 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below the ports that outgoing connections get: none of those takes it before the server does."""
+    while True:
+        port = random.randrange(15000, 30000)
+        with socket.socket() as s:
+            try:
+                s.bind(("0.0.0.0", port))
+            except OSError:
+                continue
+        return port
 
 
 class WebSocket:
