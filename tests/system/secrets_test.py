@@ -38,7 +38,7 @@ with Server(demo=True) as server:
         listed = server.cli("secret", "list", "--json")
         check("hf-token" in listed.stdout and TEXT not in listed.stdout and "sealed" not in listed.stdout, listed.stdout)
         check(secret_in_job() is True, secret_in_job())
-        check(server.post("/v1/jobs", {"command": ["true"], "secrets": {"X": "hf-token"}}).status == 404,
+        check(server.post("/v1/jobs", {"command": ["true"], "secrets": {"X": "hf-token"}}).status == 422,
               "another account's secret was used")
         said = server.cli("submit", "--secret", "nothing", "--", "true")
         check(said.returncode != 0 and "drover secret set nothing" in said.stderr, said)
