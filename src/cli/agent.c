@@ -118,26 +118,7 @@ const struct verb verb_agent_tokens = {
 
 static int revoke_run(struct cli *c, const struct parsed *p)
 {
-    struct err e = {0};
-    AUTO(client) struct client *client = NULL;
-    if (client_open(c->server, &client, &e) != OK)
-        return client_fail(NULL, &e);
-    int code = EXIT_DONE;
-    for (size_t i = 0; i < p->n_args; i++) {
-        AUTO(reply) struct reply r = {0};
-        struct call q = {.method = "DELETE",
-                         .path = arena_printf(&c->arena, "/v1/agents/tokens/%s",
-                                              url_part(&c->arena, p->args[i]))};
-        if (client_call(client, &q, &r, &e) != OK) {
-            int failed = client_fail(client, &e);
-            code = code == EXIT_DONE ? failed : code;
-        } else if (c->json) {
-            printf("{\"id\":\"%s\"}\n", text_clean(&c->arena, p->args[i]));
-        } else {
-            say(stdout, "Deleted %s.\n", p->args[i]);
-        }
-    }
-    return code;
+    return delete_each(c, p, "/v1/agents/tokens/");
 }
 
 const struct verb verb_agent_revoke = {

@@ -116,24 +116,7 @@ const struct verb verb_secret_list = {
 
 static int rm_run(struct cli *c, const struct parsed *p)
 {
-    struct err e = {0};
-    AUTO(client) struct client *client = NULL;
-    if (client_open(c->server, &client, &e) != OK)
-        return client_fail(NULL, &e);
-    int code = EXIT_DONE;
-    for (size_t i = 0; i < p->n_args; i++) {
-        AUTO(reply) struct reply r = {0};
-        struct call q = {
-            .method = "DELETE",
-            .path = arena_printf(&c->arena, "/v1/secrets/%s", url_part(&c->arena, p->args[i]))};
-        if (client_call(client, &q, &r, &e) != OK) {
-            int failed = client_fail(client, &e);
-            code = code == EXIT_DONE ? failed : code;
-        } else {
-            say(stdout, "Deleted %s.\n", p->args[i]);
-        }
-    }
-    return code;
+    return delete_each(c, p, "/v1/secrets/");
 }
 
 const struct verb verb_secret_rm = {

@@ -21,7 +21,12 @@ static void need(struct maker *m, const struct view *v, bool input)
     if (v == NULL)
         return;
     snprintf(name, sizeof(name), "%s%s", v->name, input ? "Input" : "");
-    if (map_put(&m->seen, name, (void *)(uintptr_t)v) != NULL)
+    const struct view *known = map_put(&m->seen, name, (void *)(uintptr_t)v);
+    if (known != NULL && known != v) { /* one of them would go without its schema */
+        fprintf(stderr, "two views are called %s\n", name);
+        abort();
+    }
+    if (known != NULL)
         return;
     vec_push(&m->views, (void *)(uintptr_t)v);
     vec_push(&m->inputs, input ? m : NULL);

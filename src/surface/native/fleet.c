@@ -15,7 +15,7 @@
 
 /* ---- views ---- */
 
-LOCAL_VIEW(gpu_process_view, struct gpu_process_shown, "GpuProcess", NULL, 0,
+LOCAL_VIEW(gpu_process_view, struct gpu_process_shown, "GpuProcessRow", NULL, 0,
            FIELD(struct gpu_process_shown, "pid", pid, T_INT),
            FIELD(struct gpu_process_shown, "name", name, T_TEXT, .flags = F_NULL),
            FIELD(struct gpu_process_shown, "memory_mib", memory_mib, T_INT, .flags = F_NULL),

@@ -107,7 +107,7 @@ export interface components {
             /** @enum {string} */
             state: "available" | "leased" | "foreign" | "error" | "driver_hung" | "offline" | "split";
             holder: components["schemas"]["GpuHolder"] | null;
-            processes: components["schemas"]["GpuProcess"][];
+            processes: components["schemas"]["GpuProcessRow"][];
             simulated: boolean;
             driver: string | null;
             cuda: string | null;
@@ -266,10 +266,19 @@ export interface components {
             declared_mib: number | null;
             measured_mib: number | null;
         };
-        GpuProcess: {
+        GpuProcessRow: {
             pid: number;
             name: string | null;
-            memory: number | null;
+            memory_mib: number | null;
+            /** @description null: not one of Drover's */
+            job: string | null;
+            /** @description its share of the multiprocessors */
+            sm_percent: number | null;
+            user: string | null;
+            /** @description compute, graphics, or mps */
+            kind: string;
+            /** @description it is gone and its memory was not given back */
+            dead: boolean;
         };
         GpuWhole: {
             /** @description such as gpu-001 */
@@ -294,7 +303,7 @@ export interface components {
             /** @enum {string} */
             state: "available" | "leased" | "foreign" | "error" | "driver_hung" | "offline" | "split";
             holder: components["schemas"]["GpuHolder"] | null;
-            processes: components["schemas"]["GpuProcess"][];
+            processes: components["schemas"]["GpuProcessRow"][];
             simulated: boolean;
             driver: string | null;
             cuda: string | null;
